@@ -1,0 +1,90 @@
+//! What a worker runs.
+
+use cocoon_primitives::{Digest, ModelName};
+
+use crate::cbor::{CborError, Decoder, Encoder};
+
+const MODELS_MAX: usize = 64;
+const TEXT_BYTES_MAX: usize = 128;
+
+/// Image and models, as the evidence covers them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Workload {
+    /// Name of what was booted, at most 128 bytes.
+    pub image: String,
+    /// At least one, at most 64, each name once.
+    pub models: Vec<WorkloadModel>,
+}
+
+/// One model that a worker serves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorkloadModel {
+    pub name: ModelName,
+    /// Digest over the model's files.
+    pub manifest_digest: Digest,
+    pub context_length: u64,
+    /// Which engine runs it, at most 128 bytes.
+    pub engine: String,
+    /// A demonstration model: too small to be useful, and called so wherever it shows.
+    pub is_demo: bool,
+    /// Shown as the model's owner, at most 128 bytes.
+    pub owned_by: String,
+}
+
+impl Workload {
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let mut out = Encoder::new();
+        out.map(2);
+        out.unsigned(1).text(&self.image);
+        out.unsigned(2);
+        Self::write_models(&self.models, &mut out);
+        out.into_bytes()
+    }
+
+    pub(super) fn decode(bytes: &[u8]) -> Result<Self, CborError> {
+        let mut reader = Decoder::new(bytes);
+        reader.map(2)?;
+        let image = reader.key(1)?.text(TEXT_BYTES_MAX)?.to_owned();
+        let models = Self::read_models(reader.key(2)?)?;
+        reader.finish()?;
+        Ok(Self { image, models })
+    }
+
+    pub(crate) fn write_models(models: &[WorkloadModel], out: &mut Encoder) {
+        out.array(models.len());
+        for model in models {
+            out.array(6).text(model.name.as_str()).bytes(model.manifest_digest.as_bytes());
+            out.unsigned(model.context_length).text(&model.engine);
+            out.unsigned(u64::from(model.is_demo)).text(&model.owned_by);
+        }
+    }
+
+    pub(crate) fn read_models(reader: &mut Decoder<'_>) -> Result<Vec<WorkloadModel>, CborError> {
+        let count = reader.array(MODELS_MAX)?;
+        let models = (0..count).map(|_| read_model(reader)).collect::<Result<Vec<_>, _>>()?;
+        let repeated = |at: usize| models[..at].iter().any(|other| other.name == models[at].name);
+        if models.is_empty() || (1..models.len()).any(repeated) {
+            return Err(CborError::Range);
+        }
+        Ok(models)
+    }
+}
+
+fn read_model(reader: &mut Decoder<'_>) -> Result<WorkloadModel, CborError> {
+    if reader.array(6)? != 6 {
+        return Err(CborError::Range);
+    }
+    let name = reader.text(ModelName::BYTES_MAX)?.parse().map_err(|_| CborError::Text)?;
+    Ok(WorkloadModel {
+        name,
+        manifest_digest: Digest::from_bytes(reader.bytes_exact()?),
+        context_length: reader.unsigned()?,
+        engine: reader.text(TEXT_BYTES_MAX)?.to_owned(),
+        is_demo: match reader.unsigned()? {
+            0 => false,
+            1 => true,
+            _ => return Err(CborError::Range),
+        },
+        owned_by: reader.text(TEXT_BYTES_MAX)?.to_owned(),
+    })
+}

@@ -1,0 +1,30 @@
+//! Who may serve, and what a server signs: evidence, policy, leases and receipts.
+//!
+//! Pure: time, random bytes and input are arguments. Shape:
+//! - [`enrol`]: a challenge that verification consumes, and the evidence that answers it;
+//! - [`evidence`]: the kinds of evidence, one module per kind;
+//! - [`policy`]: what a gateway accepts, with a digest that the worker sees;
+//! - [`lease`]: one short admission of one worker; [`renewal`] prolongs it;
+//! - [`receipt`]: the signed record of one request, which is also its bill;
+//! - [`cbor`]: the deterministic encoding of all that is hashed or signed.
+//!
+//! Invariants: an [`enrol::Attested`] comes only from verification; every refusal has its own
+//! reason; a verifier hashes received bytes, never a re-encoding.
+
+pub mod cbor;
+pub mod enrol;
+pub mod evidence;
+pub mod lease;
+pub mod policy;
+pub mod receipt;
+pub mod renewal;
+
+/// SHA-256 over parts, in order.
+pub(crate) fn sha256(parts: &[&[u8]]) -> [u8; 32] {
+    use sha2::Digest as _;
+    let mut hash = sha2::Sha256::new();
+    for part in parts {
+        hash.update(part);
+    }
+    hash.finalize().into()
+}

@@ -1,0 +1,131 @@
+//! The messages themselves.
+
+use serde::{Deserialize, Serialize};
+
+use crate::job::{Channel, Constraint, FinishReason, Sampling, TokenLogprob, ToolChoice, Usage};
+
+/// Worker → child.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum ToEngine {
+    Generate(Box<Generate>),
+    /// Stop this job within one token. Unknown and finished ids are ignored.
+    Cancel {
+        id: u64,
+    },
+    Ping {
+        n: u64,
+    },
+}
+
+/// One answer to generate. `id` is new for each job of one child.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Generate {
+    pub id: u64,
+    /// A JSON array of messages in OpenAI's shape, content flattened to a string or null.
+    pub messages: String,
+    /// A JSON array of tool definitions in OpenAI's shape.
+    pub tools: String,
+    pub tool_choice: ToolChoice,
+    pub sampling: Sampling,
+    pub stop: Vec<String>,
+    /// JSON text of a [`Constraint`]; see [`Generate::constrained`].
+    pub constraint: String,
+    /// How many likeliest tokens to report for each token; `None` reports nothing.
+    pub logprobs: Option<u8>,
+    /// Completion tokens. The child lowers it to what the context leaves.
+    pub max_tokens: u32,
+}
+
+impl Generate {
+    /// A job with an empty conversation; the caller fills in the rest.
+    pub fn new(id: u64, max_tokens: u32, sampling: Sampling) -> Self {
+        Self {
+            id,
+            messages: "[]".to_owned(),
+            tools: "[]".to_owned(),
+            tool_choice: ToolChoice::Auto,
+            sampling,
+            stop: Vec::new(),
+            constraint: "\"None\"".to_owned(),
+            logprobs: None,
+            max_tokens,
+        }
+    }
+
+    #[must_use]
+    pub fn constrained(mut self, constraint: &Constraint) -> Self {
+        self.constraint = serde_json::to_string(constraint).expect("a JSON value has a text form");
+        self
+    }
+
+    pub fn constraint(&self) -> Result<Constraint, serde_json::Error> {
+        serde_json::from_str(&self.constraint)
+    }
+}
+
+/// Child → worker. For each job: `Started`, then deltas and tool calls, then exactly one of
+/// `Finished`, `Cancelled`, `Failed`; `Cancelled` or `Failed` may come without `Started`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum FromEngine {
+    /// The first message: the model is loaded.
+    Ready(Ready),
+    Started {
+        id: u64,
+        prompt_tokens: u64,
+    },
+    Delta {
+        id: u64,
+        channel: Channel,
+        text: String,
+        /// Cumulative over the job.
+        completion_tokens: u32,
+        logprobs: Vec<TokenLogprob>,
+    },
+    ToolCall {
+        id: u64,
+        index: u32,
+        call_id: String,
+        name: String,
+        arguments: String,
+        completion_tokens: u32,
+    },
+    Finished {
+        id: u64,
+        finish: FinishReason,
+        usage: Usage,
+    },
+    Cancelled {
+        id: u64,
+    },
+    Failed {
+        id: u64,
+        failure: Failure,
+    },
+    Pong {
+        n: u64,
+        resident_bytes: u64,
+    },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ready {
+    pub protocol: u32,
+    pub context_length: u32,
+    pub vocab: u32,
+}
+
+/// Why a job ended without an answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Failure {
+    /// The client's own fault. The message is ours, never the engine's.
+    Invalid {
+        message: String,
+        param: Option<String>,
+    },
+    ContextLength {
+        prompt: u64,
+        limit: u64,
+    },
+    /// The engine failed; details are in the child's log. The worker restarts the child.
+    Engine,
+}

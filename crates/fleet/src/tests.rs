@@ -1,0 +1,213 @@
+//! Placement, one rule at a time.
+
+use std::time::Duration;
+
+use cocoon_attest::enrol::WorkloadModel;
+use cocoon_primitives::{Digest, WalletAddress};
+use proptest::prelude::*;
+
+use super::*;
+
+const NOW: Timestamp = Timestamp::from_seconds(1_800_000_000);
+const LIFE: Duration = Duration::from_secs(600);
+const ROOMY: Load = Load { running: 0, waiting: 0, permits: 100, queue: 0 };
+
+fn worker(n: u8) -> WorkerId {
+    WorkerId::from_bytes([n; 32])
+}
+
+fn name(text: &str) -> ModelName {
+    text.parse().unwrap()
+}
+
+fn lease(n: u8, assurance: Assurance) -> Lease {
+    let model = WorkloadModel {
+        name: name("m"),
+        manifest_digest: Digest::from_bytes([0; 32]),
+        context_length: 1000 + u64::from(n),
+        engine: "scripted".to_owned(),
+        is_demo: true,
+        owned_by: "cocoon".to_owned(),
+    };
+    Lease {
+        lease_id: LeaseId::from_bytes([n; 16]),
+        worker_id: worker(n),
+        receipt_key: [n; 32],
+        tls_spki_sha256: Digest::from_bytes([n; 32]),
+        payee: WalletAddress::new(0, [n; 32]),
+        models: vec![model],
+        assurance,
+        evidence_digest: Digest::from_bytes([1; 32]),
+        policy_digest: Digest::from_bytes([2; 32]),
+        issued: NOW,
+        expires: NOW.saturating_add(LIFE),
+    }
+}
+
+/// A fleet of software workers with room, whose links are their numbers.
+fn fleet(workers: &[u8]) -> Fleet<u8> {
+    let mut fleet = Fleet::new();
+    for n in workers {
+        fleet.insert(lease(*n, Assurance::Software), *n, NOW);
+        fleet.load(worker(*n), ROOMY);
+    }
+    fleet
+}
+
+fn pick(fleet: &mut Fleet<u8>, exclude: &[WorkerId]) -> Result<u8, Unavailable> {
+    fleet.pick(&name("m"), NOW, 7, exclude).map(|pick| pick.link)
+}
+
+#[test]
+fn a_name_nobody_served_is_unknown_and_one_that_left_is_not() {
+    let mut fleet = fleet(&[1]);
+    let unknown = fleet.pick(&name("other"), NOW, 0, &[]).map(|pick| pick.link);
+    assert_eq!(unknown, Err(Unavailable::UnknownModel));
+    fleet.remove(worker(1), lease(1, Assurance::Software).lease_id);
+    assert_eq!(pick(&mut fleet, &[]), Err(Unavailable::NoWorker));
+}
+
+#[test]
+fn hardware_is_never_replaced_by_software() {
+    let mut fleet = fleet(&[1]);
+    fleet.insert(lease(2, Assurance::Hardware), 2, NOW);
+    fleet.load(worker(2), ROOMY);
+    for random in 0..50 {
+        let pick = fleet.pick(&name("m"), NOW, random << 32 | random, &[]).unwrap();
+        assert_eq!(pick.link, 2);
+    }
+    assert_eq!(pick(&mut fleet, &[worker(2)]), Err(Unavailable::NoWorker));
+    fleet.drain(worker(2), LeaseId::from_bytes([2; 16]));
+    assert_eq!(pick(&mut fleet, &[]), Err(Unavailable::NoWorker));
+    fleet.load(worker(2), Load { permits: 0, ..ROOMY });
+    let models = fleet.models(NOW);
+    assert!(models.is_empty(), "{models:?} mixes software in");
+}
+
+#[test]
+fn an_expired_lease_gets_nothing_and_is_reported_once() {
+    let mut fleet = fleet(&[1]);
+    let late = NOW.saturating_add(LIFE);
+    assert_eq!(
+        fleet.pick(&name("m"), late, 0, &[]).map(|pick| pick.link),
+        Err(Unavailable::NoWorker)
+    );
+    assert_eq!(fleet.expire(NOW), []);
+    assert_eq!(fleet.expire(late), [(worker(1), 1)]);
+    assert_eq!(fleet.expire(late), []);
+}
+
+#[test]
+fn a_draining_worker_gets_nothing_new() {
+    let mut fleet = fleet(&[1, 2]);
+    fleet.drain(worker(1), LeaseId::from_bytes([1; 16]));
+    for _ in 0..20 {
+        assert_eq!(pick(&mut fleet, &[]), Ok(2));
+    }
+    assert_eq!(fleet.models(NOW)[0].workers, 1);
+}
+
+#[test]
+fn excluded_workers_are_not_asked_again() {
+    let mut fleet = fleet(&[1, 2]);
+    assert_eq!(pick(&mut fleet, &[worker(1)]), Ok(2));
+    assert_eq!(pick(&mut fleet, &[worker(1), worker(2)]), Err(Unavailable::NoWorker));
+}
+
+#[test]
+fn places_are_permits_and_queue() {
+    let mut fleet = fleet(&[1]);
+    fleet.load(worker(1), Load { running: 0, waiting: 0, permits: 1, queue: 2 });
+    for _ in 0..3 {
+        assert_eq!(pick(&mut fleet, &[]), Ok(1));
+    }
+    assert_eq!(pick(&mut fleet, &[]), Err(Unavailable::Saturated));
+    fleet.finished(worker(1));
+    assert_eq!(pick(&mut fleet, &[]), Ok(1));
+    fleet.load(worker(1), Load { running: 1, waiting: 2, permits: 1, queue: 2 });
+    fleet.finished(worker(1));
+    assert_eq!(pick(&mut fleet, &[]), Err(Unavailable::Saturated), "the report says full");
+}
+
+#[test]
+fn before_its_first_report_a_worker_takes_one() {
+    let mut fleet = Fleet::new();
+    fleet.insert(lease(1, Assurance::Software), 1, NOW);
+    assert_eq!(pick(&mut fleet, &[]), Ok(1));
+    assert_eq!(pick(&mut fleet, &[]), Err(Unavailable::Saturated));
+}
+
+#[test]
+fn of_two_the_less_loaded_serves() {
+    let mut fleet = fleet(&[1, 2]);
+    fleet.load(worker(1), Load { running: 50, ..ROOMY });
+    for random in 0..100 {
+        let random = u64::from_be_bytes([random; 8]);
+        assert_eq!(fleet.pick(&name("m"), NOW, random, &[]).unwrap().link, 2);
+        fleet.finished(worker(2));
+    }
+}
+
+#[test]
+fn a_struck_worker_serves_only_where_nobody_else_does() {
+    let mut fleet = fleet(&[1, 2]);
+    fleet.strike(worker(1), NOW);
+    for _ in 0..20 {
+        assert_eq!(pick(&mut fleet, &[]), Ok(2));
+    }
+    assert_eq!(pick(&mut fleet, &[worker(2)]), Ok(1));
+    let later = NOW.saturating_add(Duration::from_secs(1));
+    fleet.load(worker(2), Load { running: 99, ..ROOMY });
+    assert_eq!(fleet.pick(&name("m"), later, 7, &[]).unwrap().link, 1);
+}
+
+#[test]
+fn a_new_lease_replaces_the_old_one_and_survives_its_end() {
+    let mut fleet = fleet(&[1]);
+    let newer = Lease { lease_id: LeaseId::from_bytes([9; 16]), ..lease(1, Assurance::Software) };
+    assert_eq!(fleet.insert(newer, 10, NOW), Some(1));
+    fleet.drain(worker(1), LeaseId::from_bytes([1; 16]));
+    fleet.remove(worker(1), LeaseId::from_bytes([1; 16]));
+    assert_eq!(pick(&mut fleet, &[]), Ok(10));
+    fleet.remove(worker(1), LeaseId::from_bytes([9; 16]));
+    assert!(fleet.is_empty());
+}
+
+#[test]
+fn a_model_shows_its_least_context() {
+    let models = fleet(&[3, 1, 2]).models(NOW);
+    assert_eq!(models.len(), 1);
+    assert_eq!((models[0].context_length, models[0].workers), (1001, 3));
+    assert_eq!(models[0].assurance, Assurance::Software);
+}
+
+proptest! {
+    /// Whatever happens, a pick has a live lease, is not excluded, and never exceeds places.
+    #[test]
+    fn a_pick_is_always_allowed(
+        operations in prop::collection::vec((0_u8..6, 1_u8..5, any::<u64>()), 0..200),
+    ) {
+        let mut fleet = fleet(&[1, 2, 3, 4]);
+        let load = Load { running: 0, waiting: 0, permits: 2, queue: 1 };
+        (1..5).for_each(|n| fleet.load(worker(n), load));
+        let mut open = [0_u32; 5];
+        for (operation, n, random) in operations {
+            match operation {
+                0 => fleet.strike(worker(n), NOW),
+                1 => {
+                    fleet.finished(worker(n));
+                    open[usize::from(n)] = open[usize::from(n)].saturating_sub(1);
+                }
+                _ => {
+                    let exclude = [worker(n)];
+                    if let Ok(pick) = fleet.pick(&name("m"), NOW, random, &exclude) {
+                        prop_assert_ne!(pick.worker, worker(n));
+                        prop_assert!(pick.lease.is_live(NOW));
+                        open[usize::from(pick.link)] += 1;
+                        prop_assert!(open[usize::from(pick.link)] <= 3);
+                    }
+                }
+            }
+        }
+    }
+}

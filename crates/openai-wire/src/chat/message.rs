@@ -1,0 +1,152 @@
+//! The messages of a request.
+
+use serde_json::{Map, Value};
+
+use super::answer::ToolCall;
+use crate::error::InvalidRequest;
+use crate::fields::{Checked, Fields, name_of};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    Developer,
+    System,
+    User,
+    Assistant,
+    Tool,
+    /// Deprecated: the answer of a function.
+    Function,
+}
+
+impl Role {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Developer => "developer",
+            Self::System => "system",
+            Self::User => "user",
+            Self::Assistant => "assistant",
+            Self::Tool => "tool",
+            Self::Function => "function",
+        }
+    }
+}
+
+/// One message of the conversation so far.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Message {
+    pub role: Role,
+    /// `None` for `null` or no content at all: an assistant that only called tools.
+    pub content: Option<Content>,
+    pub name: Option<String>,
+    pub reasoning_content: Option<String>,
+    pub tool_calls: Vec<ToolCall>,
+    pub tool_call_id: Option<String>,
+    /// Everything else, as it came.
+    pub extra: Map<String, Value>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Content {
+    Text(String),
+    Parts(Vec<Part>),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Part {
+    Text(String),
+    Refusal(String),
+    /// An image, a file, a sound, or what comes next.
+    Other {
+        kind: String,
+    },
+}
+
+impl Message {
+    pub(super) fn parse(path: String, value: Value) -> Checked<Self> {
+        let mut fields = Fields::at(path, value)?;
+        let role = role(&mut fields)?;
+        let content = content(&mut fields)?;
+        if content.is_none() && role != Role::Assistant {
+            return Err(fields.missing("content"));
+        }
+        let tool_calls = match role {
+            Role::Assistant => tool_calls(&mut fields)?,
+            _ => Vec::new(),
+        };
+        Ok(Self {
+            role,
+            content,
+            name: fields.text("name")?,
+            reasoning_content: fields.text("reasoning_content")?,
+            tool_calls,
+            tool_call_id: fields.text("tool_call_id")?,
+            extra: fields.rest(),
+        })
+    }
+}
+
+fn role(fields: &mut Fields) -> Checked<Role> {
+    let Some(role) = fields.text("role")? else { return Err(fields.missing("role")) };
+    Ok(match role.as_str() {
+        "developer" => Role::Developer,
+        "system" => Role::System,
+        "user" => Role::User,
+        "assistant" => Role::Assistant,
+        "tool" => Role::Tool,
+        "function" => Role::Function,
+        _ => {
+            let why = "supported roles are developer, system, user, assistant and tool";
+            return Err(fields.invalid("role", why));
+        }
+    })
+}
+
+fn content(fields: &mut Fields) -> Checked<Option<Content>> {
+    let path = fields.name("content");
+    let parts = match fields.take("content") {
+        None => return Ok(None),
+        Some(Value::String(text)) => return Ok(Some(Content::Text(text))),
+        Some(Value::Array(parts)) => parts,
+        Some(other) => {
+            let expected = "a string or an array of parts";
+            return Err(InvalidRequest::wrong_type(&path, expected, name_of(&other)));
+        }
+    };
+    let parts = parts
+        .into_iter()
+        .enumerate()
+        .map(|(index, value)| part(Fields::at(format!("{path}[{index}]"), value)?))
+        .collect::<Checked<_>>()?;
+    Ok(Some(Content::Parts(parts)))
+}
+
+fn part(mut fields: Fields) -> Checked<Part> {
+    let Some(kind) = fields.text("type")? else { return Err(fields.missing("type")) };
+    let text = match kind.as_str() {
+        "text" => "text",
+        "refusal" => "refusal",
+        _ => return Ok(Part::Other { kind }),
+    };
+    let Some(value) = fields.text(text)? else { return Err(fields.missing(text)) };
+    Ok(if text == "text" { Part::Text(value) } else { Part::Refusal(value) })
+}
+
+fn tool_calls(fields: &mut Fields) -> Checked<Vec<ToolCall>> {
+    let path = fields.name("tool_calls");
+    let calls = fields.array("tool_calls")?.unwrap_or_default();
+    let call = |(index, value)| {
+        let mut call = Fields::at(format!("{path}[{index}]"), value)?;
+        let id = call.text("id")?.unwrap_or_default();
+        let Some(mut function) = call.object("function")? else {
+            return Err(call.missing("function"));
+        };
+        let Some(name) = function.text("name")? else { return Err(function.missing("name")) };
+        // Some clients send the arguments as an object where the API says text.
+        let arguments = match function.take("arguments") {
+            None => String::new(),
+            Some(Value::String(text)) => text,
+            Some(other) => other.to_string(),
+        };
+        Ok(ToolCall::new(id, name, arguments))
+    };
+    calls.into_iter().enumerate().map(call).collect()
+}

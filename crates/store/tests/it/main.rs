@@ -1,0 +1,12 @@
+//! The store through its public surface, on real files.
+
+mod contention;
+mod crash;
+mod files;
+mod fixture;
+mod histories;
+mod keys;
+mod receipts;
+mod settlements;
+mod usage;
+mod wallets;

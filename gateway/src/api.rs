@@ -1,0 +1,156 @@
+//! Every route on one page; a handler's file is `api/<noun>/<verb>.rs`.
+//!
+//! Handlers read their input, ask the parts that decide, and shape the answer. Times go out as
+//! Unix seconds, amounts as integers that end in `_nano`.
+
+mod account;
+mod auth;
+mod chat;
+mod keys;
+mod models;
+mod receipts;
+mod service;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{FromRef, Request};
+use axum::response::{IntoResponse, Response};
+use cocoon_primitives::{Clock, Timestamp};
+use cocoon_runtime::Lifecycle;
+use cocoon_store::Store;
+use http::Method;
+use serde_json::json;
+
+use crate::auth::{Authenticator, KeyTable, SignIn, Throttle};
+use crate::dispatch::{Dispatcher, PriceList};
+use crate::edge::body::BodyLimits;
+use crate::edge::problem::{Problem, RouteProblem};
+use crate::uplink::SharedFleet;
+
+/// The largest body of a route that is not inference.
+const SMALL_BODY_BYTES_MAX: usize = 16 << 10;
+
+/// Declares the routes once: the table that tests compare with `openapi.yaml`, and the router.
+macro_rules! routes {
+    ($($method:ident $path:literal => $handler:path;)*) => {
+        /// Method in lower case and path of every route.
+        pub const ROUTES: &[(&str, &str)] = &[$((stringify!($method), $path)),*];
+
+        fn routes() -> Router<ApiParts> {
+            Router::new()$(.route($path, axum::routing::$method($handler)))*
+        }
+    };
+}
+
+routes! {
+    post   "/v1/chat/completions"      => chat::create::create;
+    get    "/v1/models"                => models::list::list;
+    get    "/v1/models/{*id}"          => models::get::get;
+    post   "/v1/auth/ton-proof/payload" => auth::payload::payload;
+    post   "/v1/auth/ton-proof"        => auth::ton_proof::ton_proof;
+    get    "/v1/keys"                  => keys::list::list;
+    post   "/v1/keys"                  => keys::create::create;
+    delete "/v1/keys/{id}"             => keys::delete::delete;
+    get    "/v1/balance"               => account::balance;
+    get    "/v1/usage"                 => account::usage;
+    get    "/v1/receipts/{id}"         => receipts::get::get;
+    get    "/health"                   => service::health;
+    get    "/ready"                    => service::ready;
+}
+
+/// OpenAI's routes that are not served here: their callers are told so by name.
+const NOT_IMPLEMENTED: [&str; 18] = [
+    "/v1/assistants",
+    "/v1/audio",
+    "/v1/batches",
+    "/v1/chat/completions",
+    "/v1/completions",
+    "/v1/containers",
+    "/v1/conversations",
+    "/v1/embeddings",
+    "/v1/evals",
+    "/v1/files",
+    "/v1/fine_tuning",
+    "/v1/images",
+    "/v1/moderations",
+    "/v1/realtime",
+    "/v1/responses",
+    "/v1/threads",
+    "/v1/uploads",
+    "/v1/vector_stores",
+];
+
+/// Declares what handlers may ask for, each as an argument of its own.
+macro_rules! parts {
+    ($($(#[$doc:meta])* $field:ident: $part:ty,)*) => {
+        /// What the routes are made of.
+        #[derive(Clone)]
+        pub struct ApiParts {
+            $($(#[$doc])* pub $field: $part,)*
+        }
+
+        $(impl FromRef<ApiParts> for $part {
+            fn from_ref(parts: &ApiParts) -> Self {
+                parts.$field.clone()
+            }
+        })*
+    };
+}
+
+parts! {
+    authenticator: Arc<Authenticator>,
+    /// For inference; other routes take smaller bodies.
+    body_limits: BodyLimits,
+    clock: Arc<dyn Clock>,
+    dispatcher: Arc<Dispatcher>,
+    fleet: SharedFleet,
+    keys: Arc<KeyTable>,
+    lifecycle: Lifecycle,
+    prices: Arc<PriceList>,
+    sign_in: Arc<SignIn>,
+    started_at: StartedAt,
+    store: Store,
+    throttle: Arc<Throttle>,
+}
+
+/// When this process began to serve.
+#[derive(Debug, Clone, Copy)]
+pub struct StartedAt(pub Timestamp);
+
+/// The public API, without the edge around it.
+pub fn router(parts: ApiParts) -> Router {
+    routes().fallback(fallback).method_not_allowed_fallback(wrong_method).with_state(parts)
+}
+
+/// The body limits of routes that take a few fields.
+fn small(limits: BodyLimits) -> BodyLimits {
+    BodyLimits { bytes_max: limits.bytes_max.min(SMALL_BODY_BYTES_MAX), ..limits }
+}
+
+async fn fallback(request: Request) -> Response {
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    if path == "/" && (method == Method::GET || method == Method::HEAD) {
+        let pointers = json!({
+            "service": "cocoon-gateway",
+            "version": env!("CARGO_PKG_VERSION"),
+            "openai_base_url": "/v1",
+            "documentation": "openapi.yaml and README.md in the source repository",
+        });
+        return axum::Json(pointers).into_response();
+    }
+    let is_below = |route: &str| {
+        path.strip_prefix(route).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    let problem = if NOT_IMPLEMENTED.into_iter().any(is_below) {
+        RouteProblem::NotImplemented { method, path }
+    } else {
+        RouteProblem::Unknown { method, path }
+    };
+    Problem::from(problem).into_response()
+}
+
+async fn wrong_method(request: Request) -> Problem {
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    RouteProblem::Method { method, path }.into()
+}

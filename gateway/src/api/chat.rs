@@ -1,0 +1,3 @@
+//! Inference.
+
+pub(super) mod create;

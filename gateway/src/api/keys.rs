@@ -1,0 +1,5 @@
+//! The wallet's API keys.
+
+pub(super) mod create;
+pub(super) mod delete;
+pub(super) mod list;

@@ -1,0 +1,3 @@
+//! What workers signed.
+
+pub(super) mod get;

@@ -1,0 +1,99 @@
+//! The file as it is written. Only its shape is checked here; a key that nobody knows is an
+//! error, so that a misspelt one is not silently its default.
+
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Config {
+    pub(super) mode: String,
+    pub(super) data_dir: PathBuf,
+    pub(super) api: Api,
+    #[serde(default)]
+    pub(super) uplink: Listener,
+    #[serde(default)]
+    pub(super) admin: Listener,
+    pub(super) auth: Auth,
+    #[serde(default)]
+    pub(super) attestation: Attestation,
+    #[serde(default)]
+    pub(super) model: Vec<Model>,
+    #[serde(default)]
+    pub(super) billing: Billing,
+    #[serde(default)]
+    pub(super) limits: Limits,
+    #[serde(default)]
+    pub(super) telemetry: Telemetry,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Api {
+    pub(super) listen: String,
+    pub(super) tls_certificate: Option<PathBuf>,
+    pub(super) tls_key: Option<PathBuf>,
+    #[serde(default)]
+    pub(super) insecure_plaintext: bool,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Listener {
+    pub(super) listen: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Auth {
+    pub(super) domains: Vec<String>,
+    pub(super) network: Option<String>,
+    pub(super) sign_ins_per_minute: Option<u32>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Attestation {
+    #[serde(default)]
+    pub(super) insecure_allow_software_tee: bool,
+    #[serde(default)]
+    pub(super) software_roots: Vec<String>,
+    pub(super) lease_seconds: Option<u64>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Model {
+    pub(super) name: String,
+    pub(super) prompt: u64,
+    pub(super) cached: Option<u64>,
+    pub(super) completion: u64,
+    pub(super) max_completion_tokens: Option<u64>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Billing {
+    pub(super) commission_bp: Option<u16>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Limits {
+    pub(super) connections: Option<usize>,
+    pub(super) requests_in_flight: Option<usize>,
+    pub(super) body_bytes: Option<usize>,
+    pub(super) body_timeout_ms: Option<u64>,
+    pub(super) header_timeout_ms: Option<u64>,
+    pub(super) request_timeout_ms: Option<u64>,
+    pub(super) completion_tokens: Option<u64>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Telemetry {
+    pub(super) otlp_endpoint: Option<String>,
+    #[serde(default)]
+    pub(super) json: bool,
+}

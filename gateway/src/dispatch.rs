@@ -1,0 +1,304 @@
+//! From an authenticated request to a worker's answer that is metered and paid.
+//!
+//! Flow: peek at the body → price and limits → a place in the outcome channel → reserve the worst
+//! case → ask workers until one begins to answer → forward its bytes as they are → settle before
+//! the last of them. [`ticket`] is what makes exactly one outcome leave for each reservation,
+//! [`relay`] judges a worker's frames, [`body`] is the streamed answer, [`settle`] turns outcomes
+//! into charges.
+//!
+//! Cost per request: one reservation and one settlement in the store, an assignment beside the
+//! worker's own latency, and no wait for the disk.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use bytes::Bytes;
+use cocoon_openai_wire::peek;
+use cocoon_primitives::{Clock, ModelName, RequestId, Timestamp, TokenCount};
+use cocoon_runtime::{Lifecycle, semconv};
+use cocoon_store::{Reservation, ReserveOutcome, Store};
+use http::{HeaderValue, Response, header};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout};
+use tracing::Instrument;
+
+use crate::auth::principal::Principal;
+use crate::jobs::Jobs;
+use crate::uplink::{SharedFleet, lock};
+
+mod attempt;
+mod body;
+mod error;
+#[cfg(test)]
+pub(crate) mod fixture;
+mod frames;
+mod limits;
+mod live;
+mod place;
+mod plan;
+mod prices;
+mod relay;
+mod settle;
+mod stream;
+mod ticket;
+mod whole;
+
+pub use error::DispatchError;
+pub use limits::DispatchLimits;
+pub use live::LiveRequests;
+pub use prices::{ModelPrice, PriceList};
+
+pub(crate) use live::Offer;
+pub(crate) use settle::{new_receipt, settle_patiently, usage_of};
+pub(crate) use ticket::{PayTerms, terms};
+
+use body::{MeteredBody, Opening};
+use stream::Pace;
+use ticket::{Agreement, Ticket, Verdict};
+
+/// The id of the receipt that this request will have: its own.
+const RECEIPT_ID: &str = "cocoon-receipt-id";
+const ASSURANCE: &str = "cocoon-assurance";
+/// Absent where the status had to be sent before a worker answered.
+const WORKER: &str = "cocoon-worker";
+
+/// A chat completion request whose sender is known.
+#[derive(Debug, Clone)]
+pub struct Call {
+    pub request_id: RequestId,
+    pub principal: Principal,
+    pub body: Bytes,
+    pub received_at: Timestamp,
+}
+
+/// What a dispatcher is made of.
+pub struct DispatchParts {
+    pub store: Store,
+    pub fleet: SharedFleet,
+    pub prices: Arc<PriceList>,
+    pub clock: Arc<dyn Clock>,
+    pub lifecycle: Lifecycle,
+    pub limits: DispatchLimits,
+    pub jobs: Jobs,
+}
+
+/// Carries requests to workers.
+pub struct Dispatcher {
+    store: Store,
+    fleet: SharedFleet,
+    prices: Arc<PriceList>,
+    clock: Arc<dyn Clock>,
+    limits: DispatchLimits,
+    live: LiveRequests,
+    endings: mpsc::Sender<ticket::Ending>,
+}
+
+impl Dispatcher {
+    /// A dispatcher, its settlement running as a tracked task.
+    pub fn new(parts: DispatchParts) -> Arc<Self> {
+        let DispatchParts { store, fleet, prices, clock, lifecycle, limits, jobs } = parts;
+        let (endings, outcomes) = mpsc::channel(limits.requests_open_max);
+        let settler = settle::Settler {
+            store: store.clone(),
+            fleet: fleet.clone(),
+            clock: clock.clone(),
+            countersigner: jobs.countersigner,
+            live: jobs.live.clone(),
+            receipt_wait: limits.receipt_wait,
+            soft: lifecycle.soft().clone(),
+        };
+        settle::start(settler, outcomes, &lifecycle);
+        Arc::new(Self { store, fleet, prices, clock, limits, live: jobs.live, endings })
+    }
+
+    /// Answers a chat completion request, streamed or whole as it asks.
+    ///
+    /// Dropping the future, or later the response's body, cancels the request: the worker is told
+    /// at once, and what was generated until then is settled.
+    pub async fn chat(self: &Arc<Self>, call: Call) -> Result<Response<Body>, DispatchError> {
+        let (ticket, facts) = self.reserve(&call).await?;
+        let deadline = ticket.agreement().deadline;
+        let fleet = self.clone();
+        let choose = move |agreement: &Agreement, asked: &[_]| fleet.choose(agreement, asked);
+        let mut opening: Opening = Box::pin(attempt::open(self.clone(), call.body, ticket, choose));
+        if !facts.is_streamed {
+            let stream = opening.await?;
+            let worker = stream.place_worker();
+            let answer = whole::collect(stream, self.limits.whole_bytes_max).await?;
+            let mut response = Response::new(Body::from(answer));
+            facts.write_head(&mut response, Some(worker), "application/json");
+            return Ok(response);
+        }
+        let (body, worker) = match timeout(self.limits.keep_alive, &mut opening).await {
+            Ok(stream) => {
+                let stream = stream?;
+                let worker = stream.place_worker();
+                (MeteredBody::relaying(stream, self.pace()), Some(worker))
+            }
+            // Proxies and clients give up on a silent connection: from here on comments flow, and
+            // an error can only come as an event.
+            Err(_) => (MeteredBody::waiting(opening, self.pace(), deadline), None),
+        };
+        let mut response = Response::new(Body::new(body));
+        facts.write_head(&mut response, worker, "text/event-stream; charset=utf-8");
+        Ok(response)
+    }
+
+    /// Prices a request and sets its worst case aside.
+    async fn reserve(&self, call: &Call) -> Result<(Ticket, Facts), DispatchError> {
+        let peek = peek::chat(&call.body)?;
+        let unknown = || DispatchError::UnknownModel { model: peek.model.to_string() };
+        let model: ModelName = peek.model.parse().map_err(|_| unknown())?;
+        let price = self.prices.row(&model).ok_or_else(unknown)?;
+        let now = self.clock.now();
+        let Some(served) = self.served(&model, now) else {
+            return Err(if self.is_known(&model) { DispatchError::NoWorker } else { unknown() });
+        };
+        let body_bytes = call.body.len();
+        let plan = plan::plan(&peek, body_bytes, price, served.context_length, &self.limits);
+        let saturated = || DispatchError::Saturated { retry_after_ms: attempt::RETRY_AFTER_MS };
+        let slot = self.endings.clone().try_reserve_owned().map_err(|_| saturated())?;
+        let Some(seat) = self.live.enter(call.request_id) else {
+            return Err(duplicate());
+        };
+        let mut pay_blind = [0; 32];
+        getrandom::fill(&mut pay_blind).map_err(|_| saturated())?;
+        let opened = Instant::now();
+        let agreement = Arc::new(Agreement {
+            request_id: call.request_id,
+            wallet: call.principal.wallet,
+            model,
+            price: plan.price,
+            prompt_max: plan.prompt_max,
+            completion_max: plan.completion_max,
+            is_streamed: peek.stream,
+            pay_blind,
+            commission_bp: self.limits.commission_bp,
+            not_after: now.saturating_add(self.limits.request_timeout),
+            opened,
+            deadline: opened + self.limits.request_timeout,
+            span: tracing::Span::current(),
+        });
+        let reservation = Reservation {
+            request_id: call.request_id,
+            wallet: call.principal.wallet,
+            key: call.principal.key,
+            model: agreement.model.clone(),
+            price: plan.price,
+            amount: plan.amount,
+            max_prompt: TokenCount::new(plan.prompt_max),
+            max_completion: TokenCount::new(u64::from(plan.completion_max)),
+            streamed: peek.stream,
+            created_at: now,
+            expires_at: now.saturating_add(self.limits.reservation_lifetime()),
+            pay_blind,
+            commission_bp: self.limits.commission_bp,
+        };
+        let facts = Facts {
+            request_id: call.request_id,
+            assurance: served.assurance.as_str(),
+            is_streamed: peek.stream,
+        };
+        let ticket = Ticket::new(agreement, seat, slot);
+        Ok((self.hold(ticket, reservation).await?, facts))
+    }
+
+    /// The ticket exists before the money is set aside: a caller that goes away meanwhile leaves
+    /// an outcome behind, and the store handles it after the reservation.
+    async fn hold(
+        &self,
+        ticket: Ticket,
+        reservation: Reservation,
+    ) -> Result<Ticket, DispatchError> {
+        let needed = reservation.amount;
+        let span = tracing::info_span!(
+            "chat.reserve",
+            request.id = %reservation.request_id, amount_nano = needed.get(),
+            { semconv::GEN_AI_REQUEST_MODEL } = %reservation.model,
+        );
+        let refused = match self.store.reserve(reservation).instrument(span).await {
+            Ok(ReserveOutcome::Reserved) => return Ok(ticket),
+            Ok(ReserveOutcome::InsufficientFunds { available }) => {
+                DispatchError::InsufficientFunds { needed, available }
+            }
+            Ok(ReserveOutcome::KeyCapReached { remaining }) => {
+                DispatchError::KeyCapReached { remaining }
+            }
+            Ok(ReserveOutcome::Duplicate) => duplicate(),
+            Err(error) => {
+                // It may have been set aside all the same.
+                drop(ticket.close(Verdict::Refused));
+                return Err(error.into());
+            }
+        };
+        ticket.withdraw();
+        Err(refused)
+    }
+
+    fn served(&self, model: &ModelName, now: Timestamp) -> Option<cocoon_fleet::ServedModel> {
+        let fleet = lock(&self.fleet);
+        fleet.models(now).into_iter().find(|served| served.name == *model)
+    }
+
+    /// Whether a model that nobody serves now exists at all.
+    fn is_known(&self, model: &ModelName) -> bool {
+        if self.prices.names(model) {
+            return true;
+        }
+        let mut fleet = lock(&self.fleet);
+        match fleet.pick(model, self.clock.now(), 0, &[]) {
+            Err(unavailable) => unavailable != cocoon_fleet::Unavailable::UnknownModel,
+            // One arrived this very moment.
+            Ok(pick) => {
+                fleet.finished(pick.worker);
+                true
+            }
+        }
+    }
+
+    fn pace(&self) -> Pace {
+        Pace {
+            silence_max: self.limits.silence_max,
+            keep_alive: self.limits.keep_alive,
+            client_stall_max: self.limits.client_stall_max,
+        }
+    }
+}
+
+/// What the response's head says.
+#[derive(Debug, Clone, Copy)]
+struct Facts {
+    request_id: RequestId,
+    assurance: &'static str,
+    is_streamed: bool,
+}
+
+impl Facts {
+    fn write_head(
+        &self,
+        response: &mut Response<Body>,
+        worker: Option<cocoon_primitives::WorkerId>,
+        content_type: &'static str,
+    ) {
+        let text = |value: String| HeaderValue::try_from(value).expect("an id is visible ASCII");
+        let head = response.headers_mut();
+        head.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+        head.insert(RECEIPT_ID, text(self.request_id.to_string()));
+        head.insert(ASSURANCE, HeaderValue::from_static(self.assurance));
+        if let Some(worker) = worker {
+            head.insert(WORKER, text(worker.to_string()));
+        }
+        if self.is_streamed {
+            head.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+            head.insert("x-accel-buffering", HeaderValue::from_static("no"));
+        }
+    }
+}
+
+fn duplicate() -> DispatchError {
+    DispatchError::InvalidRequest {
+        message: "This request id was used before.".to_owned(),
+        param: None,
+        code: "duplicate_request_id",
+    }
+}

@@ -1,0 +1,225 @@
+use std::sync::Mutex;
+
+use cocoon_runtime::{Drained, Lifecycle};
+use cocoon_uplink_wire::FrameKind::{Data, Error, Heartbeat, Receipt};
+use cocoon_uplink_wire::encode_frame;
+use tokio::sync::mpsc;
+
+use super::*;
+use crate::dispatch::fixture::{self, Ledger, Tail, WORKER_ERROR, Worker, clock, payee, upstream};
+use crate::dispatch::{DispatchLimits, DispatchParts, PriceList};
+use crate::jobs::{self, JobParts};
+
+/// What one worker does with a request.
+#[derive(Debug, Clone, Copy)]
+enum Script {
+    /// The connection fails.
+    Lost,
+    /// No head ever comes.
+    Hang,
+    Refuse {
+        status: u16,
+        is_retryable: bool,
+        body: &'static [u8],
+    },
+    Frames {
+        prompt: &'static str,
+        sent: &'static [(FrameKind, u32, &'static [u8])],
+        tail: Tail,
+    },
+}
+
+use Script::{Frames as Answer, Hang, Lost, Refuse};
+
+const REFUSED: &[u8] =
+    br#"{"error":{"message":"no","type":"invalid_request_error","param":"n","code":"bad"}}"#;
+const BUSY: Script = Refuse { status: 503, is_retryable: true, body: REFUSED };
+const WELL: Script = Answer {
+    prompt: "8",
+    sent: &[(Heartbeat, 0, b""), (Data, 1, b"one"), (Receipt, 1, b"r"), (Data, 1, b"end")],
+    tail: Tail::End,
+};
+
+impl Script {
+    fn send(self, seen: Arc<Mutex<Vec<HeaderMap>>>) -> Send {
+        Box::new(move |request| {
+            seen.lock().unwrap().push(request.headers().clone());
+            Box::pin(async move {
+                match self {
+                    Lost => Err(LinkError::Closed),
+                    Hang => std::future::pending().await,
+                    Refuse { status, is_retryable, body } => {
+                        let (body, _) = upstream(vec![Bytes::from_static(body)], Tail::End);
+                        let flag = if is_retryable { "1" } else { "0" };
+                        let response = Response::builder().status(status);
+                        Ok(response.header(headers::RETRYABLE, flag).body(body).unwrap())
+                    }
+                    Answer { prompt, sent, tail } => {
+                        let encode = |(kind, count, payload): &(FrameKind, u32, &[u8])| {
+                            encode_frame(*kind, *count, payload)
+                        };
+                        let (body, _) = upstream(sent.iter().map(encode).collect(), tail);
+                        let response = Response::builder();
+                        Ok(response.header(headers::PROMPT_TOKENS, prompt).body(body).unwrap())
+                    }
+                }
+            })
+        })
+    }
+}
+
+/// A dispatcher over a funded ledger, and workers that follow scripts.
+struct Rig {
+    ledger: Ledger,
+    lifecycle: Lifecycle,
+    dispatcher: Arc<Dispatcher>,
+    seen: Arc<Mutex<Vec<HeaderMap>>>,
+}
+
+impl Rig {
+    async fn new() -> Self {
+        let (ledger, lifecycle) = (Ledger::funded().await, Lifecycle::new());
+        let (_, late_receipts) = mpsc::channel(1);
+        let jobs = jobs::start(JobParts {
+            store: ledger.store.clone(),
+            fleet: fixture::fleet(),
+            clock: Arc::new(clock()),
+            lifecycle: lifecycle.clone(),
+            late_receipts,
+            gateway_key: ed25519_dalek::SigningKey::from_bytes(&[3; 32]),
+        });
+        let dispatcher = Dispatcher::new(DispatchParts {
+            store: ledger.store.clone(),
+            fleet: fixture::fleet(),
+            prices: Arc::new(PriceList::default()),
+            clock: Arc::new(clock()),
+            lifecycle: lifecycle.clone(),
+            limits: DispatchLimits {
+                first_frame_timeout: Duration::from_millis(30),
+                receipt_wait: Duration::from_millis(20),
+                ..DispatchLimits::STANDARD
+            },
+            jobs,
+        });
+        Self { ledger, lifecycle, dispatcher, seen: Arc::default() }
+    }
+
+    /// Opens a reserved request at workers that follow `scripts`, one after the other.
+    async fn open(
+        &self,
+        scripts: &'static [Script],
+    ) -> impl Future<Output = Result<Stream, DispatchError>> + 'static {
+        let agreement = fixture::agreement(1, true);
+        self.ledger.reserve(&agreement).await;
+        let slot = self.dispatcher.endings.clone().try_reserve_owned().unwrap();
+        let seat = self.dispatcher.live.enter(agreement.request_id).unwrap();
+        let ticket = Ticket::new(agreement, seat, slot);
+        let seen = self.seen.clone();
+        let choose = move |_: &Agreement, asked: &[WorkerId]| {
+            let script = scripts.get(asked.len()).ok_or(Unavailable::NoWorker)?;
+            let worker = Worker::new(u8::try_from(asked.len()).unwrap());
+            Ok(Candidate {
+                worker: worker.id(),
+                lease: Worker::lease(),
+                payee: payee(),
+                acknowledge: worker.acknowledge(),
+                send: script.send(seen.clone()),
+            })
+        };
+        open(self.dispatcher.clone(), Bytes::from_static(b"{}"), ticket, choose)
+    }
+
+    /// Everything settled: what is charged and what is still reserved.
+    async fn settled(self) -> (u64, u64) {
+        assert_eq!(self.lifecycle.drain(Duration::from_secs(20)).await, Drained::Finished);
+        self.ledger.charged().await
+    }
+}
+
+#[tokio::test]
+async fn workers_are_asked_in_turn_until_one_begins() {
+    const BROKEN: Script = Answer { prompt: "8", sent: &[], tail: Tail::Reset };
+    const GARBAGE: Script = Answer { prompt: "8", sent: &[(Error, 0, b"{")], tail: Tail::Hang };
+    const FAILED: Script =
+        Answer { prompt: "8", sent: &[(Error, 0, WORKER_ERROR)], tail: Tail::End };
+    const OVERSTATED: Script = Answer { prompt: "101", sent: &[(Data, 1, b"x")], tail: Tail::Hang };
+    const UNREADABLE: Script = Answer { prompt: "x", sent: &[(Data, 1, b"x")], tail: Tail::Hang };
+    for scripts in [
+        &[WELL][..],
+        &[Lost, WELL],
+        &[Hang, WELL],
+        &[BUSY, Lost, WELL],
+        &[BROKEN, WELL],
+        &[GARBAGE, FAILED, WELL],
+        &[OVERSTATED, UNREADABLE, WELL],
+        &[Refuse { status: 302, is_retryable: false, body: REFUSED }, WELL],
+        &[Refuse { status: 400, is_retryable: false, body: b"<html>" }, WELL],
+    ] {
+        let rig = Rig::new().await;
+        let stream = rig.open(scripts).await.await.unwrap();
+        assert_eq!(rig.seen.lock().unwrap().len(), scripts.len(), "{scripts:?}");
+        let attempts: Vec<_> = rig
+            .seen
+            .lock()
+            .unwrap()
+            .iter()
+            .map(|head| head[headers::ATTEMPT].to_str().unwrap().to_owned())
+            .collect();
+        assert_eq!(attempts, ["0", "1", "2"][..scripts.len()]);
+        drop(stream);
+        assert_eq!(rig.settled().await, (8, 0), "{scripts:?}: the prompt, and no token seen");
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_nobody_begins_costs_nothing() {
+    let refuse = |scripts: &'static [Script]| async move {
+        let rig = Rig::new().await;
+        let error = rig.open(scripts).await.await.unwrap_err();
+        let asked = rig.seen.lock().unwrap().len();
+        assert_eq!(rig.settled().await, (0, 0), "{scripts:?}");
+        (error, asked)
+    };
+    const REFUSE: Script = Refuse { status: 400, is_retryable: false, body: REFUSED };
+    let (error, asked) = refuse(&[REFUSE, WELL]).await;
+    assert!(matches!(error, DispatchError::WorkerRefused { status: 400, .. }), "{error:?}");
+    assert_eq!(asked, 1, "a client's own fault is not tried elsewhere");
+
+    let (error, asked) = refuse(&[BUSY, BUSY, BUSY, WELL]).await;
+    assert!(matches!(error, DispatchError::Saturated { .. }), "{error:?}");
+    assert_eq!(asked, 3, "attempts are bounded");
+
+    assert!(matches!(refuse(&[]).await.0, DispatchError::NoWorker));
+    assert!(matches!(refuse(&[Lost]).await.0, DispatchError::WorkerLost));
+    assert!(matches!(refuse(&[Hang]).await.0, DispatchError::Deadline));
+}
+
+/// A client that leaves while its request is under way: at every suspension point the ticket is
+/// inside the future, so the reservation comes back.
+#[tokio::test]
+async fn a_client_that_leaves_before_the_answer_leaves_nothing_reserved() {
+    for polls in 0..6 {
+        let rig = Rig::new().await;
+        let mut opening = Box::pin(rig.open(&[BUSY, Hang]).await);
+        for _ in 0..polls {
+            let waiting = tokio::time::timeout(Duration::from_millis(2), &mut opening).await;
+            if waiting.is_ok() {
+                break;
+            }
+        }
+        drop(opening);
+        assert_eq!(rig.settled().await, (0, 0), "after {polls} waits");
+    }
+}
+
+#[test]
+fn a_request_carries_what_the_worker_must_agree_to() {
+    let agreement = fixture::agreement(1, true);
+    let service = Worker::new(1).service(&agreement);
+    let request = request(&agreement, &service, &Bytes::from_static(b"{}"));
+    let text = |name| request.headers()[name].to_str().unwrap();
+    assert_eq!(text(headers::REQUEST_ID), agreement.request_id.to_string());
+    assert_eq!(text(headers::MAX_TOKENS), "10");
+    let terms = URL_SAFE_NO_PAD.decode(text(headers::TERMS)).unwrap();
+    assert_eq!(cocoon_attest::receipt::Terms::decode(&terms).unwrap(), service.terms);
+}

@@ -1,0 +1,305 @@
+//! The body of a streamed answer: a worker's payloads, forwarded as they are and metered.
+//!
+//! Shape: waiting for an answer (comments only) → relaying → settling, with the last payload in
+//! hand → ended; or failing: an error event, a pause for it to leave, then an error that aborts
+//! the connection, so that a broken answer never looks like a whole one.
+//!
+//! Invariants: the last payload is forwarded only after its request was settled; dropping the
+//! body at any point resets the worker's stream and lets exactly one outcome leave.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use bytes::Bytes;
+use cocoon_openai_wire::error::{ErrorBody, kind};
+use http_body::{Body, Frame};
+use tokio::sync::oneshot;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::error::DispatchError;
+use super::frames::Frames;
+use super::stream::{Event, Pace, Stream};
+use super::ticket::{Closing, Verdict};
+
+/// How long an error event gets to leave before the connection is aborted: an abort discards
+/// what is still queued.
+const FLUSH: Duration = Duration::from_millis(100);
+
+const KEEP_ALIVE: Bytes = Bytes::from_static(b": keep-alive\n\n");
+
+/// An answer that will come, or will not.
+pub(crate) type Opening = Pin<Box<dyn Future<Output = Result<Stream, DispatchError>> + Send>>;
+
+/// The answer broke off; its connection must not end cleanly.
+#[derive(Debug, thiserror::Error)]
+#[error("the answer broke off")]
+pub(crate) struct BrokenOff;
+
+/// A streamed answer.
+#[derive(Debug)]
+pub(crate) struct MeteredBody {
+    cell: Arc<StreamCell>,
+}
+
+/// The state of a body, reachable for the sweep while nobody polls the body.
+#[derive(Debug)]
+pub(crate) struct StreamCell {
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    phase: Phase,
+    pace: Pace,
+    deadline: Instant,
+    /// When the client was given the part that it has not come back from.
+    handed: Option<Instant>,
+    waker: Option<Waker>,
+}
+
+enum Phase {
+    /// Without a timer until the first comment is out.
+    Waiting {
+        opening: Opening,
+        timer: Option<Pin<Box<Sleep>>>,
+    },
+    Relaying(Box<Stream>),
+    /// The frames are kept until the request is settled, so that they end by themselves.
+    Settling {
+        closing: oneshot::Receiver<Closing>,
+        last: Bytes,
+        _frames: Box<Frames>,
+    },
+    /// The outcome first, where there is one to wait for: a client that reads the error finds
+    /// its balance exact.
+    Failing {
+        closing: Option<oneshot::Receiver<Closing>>,
+        event: Option<Bytes>,
+        flush: Option<Pin<Box<Sleep>>>,
+    },
+    Ended,
+}
+
+impl MeteredBody {
+    /// The body of an answer that has begun.
+    pub(crate) fn relaying(stream: Stream, pace: Pace) -> Self {
+        let deadline = stream.ticket().agreement().deadline;
+        let cell = StreamCell::new(Phase::Ended, pace, deadline);
+        stream.ticket().seat().watch(Arc::downgrade(&cell));
+        cell.lock().phase = Phase::Relaying(Box::new(stream));
+        Self { cell }
+    }
+
+    /// The body of an answer that is still waited for; begins with a comment at once.
+    pub(crate) fn waiting(opening: Opening, pace: Pace, deadline: Instant) -> Self {
+        let phase = Phase::Waiting { opening, timer: None };
+        Self { cell: StreamCell::new(phase, pace, deadline) }
+    }
+}
+
+impl Body for MeteredBody {
+    type Data = Bytes;
+    type Error = BrokenOff;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+        let mut state = self.cell.lock();
+        state.handed = None;
+        let polled = loop {
+            match state.step(cx, &self.cell) {
+                Some(polled) => break polled,
+                None => continue,
+            }
+        };
+        match &polled {
+            Poll::Pending => state.waker = Some(cx.waker().clone()),
+            Poll::Ready(_) => state.handed = Some(Instant::now()),
+        }
+        polled.map(|part| part.map(|part| part.map(Frame::data)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self.cell.lock().phase, Phase::Ended)
+    }
+}
+
+impl Drop for MeteredBody {
+    fn drop(&mut self) {
+        let left = std::mem::replace(&mut self.cell.lock().phase, Phase::Ended);
+        // Outside the lock: what a stream does when it is dropped is its own affair.
+        drop(left);
+    }
+}
+
+impl StreamCell {
+    fn new(phase: Phase, pace: Pace, deadline: Instant) -> Arc<Self> {
+        let state = State { phase, pace, deadline, handed: None, waker: None };
+        Arc::new(Self { state: Mutex::new(state) })
+    }
+
+    /// Ends a stream that its client keeps waiting for too long: a client that does not read
+    /// must hold neither a worker nor a reservation.
+    pub(crate) fn sweep(&self, now: Instant) {
+        let mut state = self.lock();
+        let stalled = state.handed.is_some_and(|at| now >= at + state.pace.client_stall_max);
+        let overdue = now >= state.deadline && state.handed.is_some();
+        if (stalled || overdue) && matches!(state.phase, Phase::Relaying(_) | Phase::Waiting { .. })
+        {
+            let failing = Phase::Failing { closing: None, event: None, flush: None };
+            let left = std::mem::replace(&mut state.phase, failing);
+            let waker = state.waker.take();
+            drop(state);
+            drop(left);
+            if let Some(waker) = waker {
+                waker.wake();
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+type Polled = Poll<Option<Result<Bytes, BrokenOff>>>;
+
+impl State {
+    /// One transition; `None` where the new phase has to be asked at once.
+    fn step(&mut self, cx: &mut Context<'_>, cell: &Arc<StreamCell>) -> Option<Polled> {
+        match &mut self.phase {
+            Phase::Waiting { opening, timer } => {
+                if let Poll::Ready(opened) = opening.as_mut().poll(cx) {
+                    self.opened(opened, cell);
+                    return None;
+                }
+                if let Some(timer) = timer
+                    && timer.as_mut().poll(cx).is_pending()
+                {
+                    return Some(Poll::Pending);
+                }
+                *timer = Some(Box::pin(sleep_until(Instant::now() + self.pace.keep_alive)));
+                Some(Poll::Ready(Some(Ok(KEEP_ALIVE))))
+            }
+            Phase::Relaying(stream) => match stream.poll(cx) {
+                Poll::Pending => Some(Poll::Pending),
+                Poll::Ready(event) => self.on_event(event),
+            },
+            Phase::Settling { closing, last, .. } => match Pin::new(closing).poll(cx) {
+                Poll::Pending => Some(Poll::Pending),
+                Poll::Ready(Ok(Closing::Settled)) => {
+                    let last = std::mem::take(last);
+                    self.phase = Phase::Ended;
+                    Some(Poll::Ready(Some(Ok(last))))
+                }
+                Poll::Ready(closing) => {
+                    self.fail(&closing.unwrap_or(Closing::Unrecorded).in_band(), None);
+                    None
+                }
+            },
+            Phase::Failing { closing, event, flush } => {
+                if let Some(waiting) = closing {
+                    if Pin::new(waiting).poll(cx).is_pending() {
+                        return Some(Poll::Pending);
+                    }
+                    *closing = None;
+                }
+                if let Some(event) = event.take() {
+                    return Some(Poll::Ready(Some(Ok(event))));
+                }
+                let flush =
+                    flush.get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + FLUSH)));
+                if flush.as_mut().poll(cx).is_pending() {
+                    return Some(Poll::Pending);
+                }
+                self.phase = Phase::Ended;
+                Some(Poll::Ready(Some(Err(BrokenOff))))
+            }
+            Phase::Ended => Some(Poll::Ready(None)),
+        }
+    }
+
+    fn opened(&mut self, opened: Result<Stream, DispatchError>, cell: &Arc<StreamCell>) {
+        match opened {
+            Ok(stream) => {
+                stream.ticket().seat().watch(Arc::downgrade(cell));
+                self.phase = Phase::Relaying(Box::new(stream));
+            }
+            Err(error) => self.fail(&error.in_band(), None),
+        }
+    }
+
+    fn on_event(&mut self, event: Event) -> Option<Polled> {
+        match event {
+            Event::Forward(payload) => Some(Poll::Ready(Some(Ok(payload)))),
+            Event::KeepAlive => Some(Poll::Ready(Some(Ok(KEEP_ALIVE)))),
+            Event::Last(last) => {
+                let (frames, ticket) = self.take_stream().into_ticket();
+                let closing = ticket.close(Verdict::Completed);
+                self.phase = Phase::Settling { closing, last, _frames: Box::new(frames) };
+                None
+            }
+            Event::Broken(broken) => {
+                let closing = self.take_stream().break_off(&broken);
+                self.fail(&broken.in_band(), Some(closing));
+                None
+            }
+        }
+    }
+
+    fn take_stream(&mut self) -> Stream {
+        match std::mem::replace(&mut self.phase, Phase::Ended) {
+            Phase::Relaying(stream) => *stream,
+            _ => unreachable!("only a relayed stream has events"),
+        }
+    }
+
+    fn fail(&mut self, error: &ErrorBody, closing: Option<oneshot::Receiver<Closing>>) {
+        self.phase = Phase::Failing { closing, event: Some(error_event(error)), flush: None };
+    }
+}
+
+impl Closing {
+    fn in_band(self) -> ErrorBody {
+        match self {
+            Self::Disagreed => {
+                ErrorBody::new(kind::SERVER, "The worker's receipt does not match its answer.")
+                    .code("receipt_mismatch")
+            }
+            Self::Settled | Self::Unrecorded => {
+                ErrorBody::new(kind::SERVER, "The request's outcome could not be recorded.")
+                    .code("internal")
+            }
+        }
+    }
+}
+
+/// An error object as one event: JSON without line breaks.
+fn error_event(error: &ErrorBody) -> Bytes {
+    let json = error.to_json();
+    let mut event = Vec::with_capacity(json.len() + 8);
+    event.extend_from_slice(b"data: ");
+    event.extend_from_slice(&json);
+    event.extend_from_slice(b"\n\n");
+    event.into()
+}
+
+impl fmt::Debug for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Waiting { .. } => "Waiting",
+            Self::Relaying(_) => "Relaying",
+            Self::Settling { .. } => "Settling",
+            Self::Failing { .. } => "Failing",
+            Self::Ended => "Ended",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

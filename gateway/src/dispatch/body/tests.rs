@@ -1,0 +1,222 @@
+use std::sync::atomic::Ordering;
+
+use cocoon_uplink_wire::FrameKind::{Data, Error, Heartbeat, Receipt};
+use cocoon_uplink_wire::{FrameKind, encode_frame};
+use futures_util::task::noop_waker;
+use http_body_util::BodyExt;
+use tokio::sync::mpsc;
+
+use super::*;
+use crate::dispatch::fixture::{self, PACE, Tail, WORKER_ERROR, Worker, upstream};
+use crate::dispatch::live::LiveRequests;
+use crate::dispatch::ticket::Ending;
+
+type Sent = (FrameKind, u32, &'static [u8]);
+
+const WHOLE: [Sent; 5] = [
+    (Data, 1, b"one "),
+    (Heartbeat, 0, b""),
+    (Data, 2, b"two "),
+    (Receipt, 3, b"receipt"),
+    (Data, 3, b"end"),
+];
+
+struct Rig {
+    body: MeteredBody,
+    endings: mpsc::Receiver<Ending>,
+    dropped: Arc<std::sync::atomic::AtomicBool>,
+    live: LiveRequests,
+}
+
+fn rig(sent: &[Sent], tail: Tail, pace: Pace) -> Rig {
+    let live = LiveRequests::default();
+    let agreement = fixture::agreement(1, true);
+    let (mut ticket, endings) = fixture::ticket(&live, &agreement);
+    ticket.assign(Some(Worker::new(1).service(&agreement)));
+    let (kind, cumulative, payload) = sent[0];
+    let rest = sent[1..].iter().map(|(kind, count, bytes)| encode_frame(*kind, *count, bytes));
+    let (upstream, dropped) = upstream(rest.collect(), tail);
+    let first = fixture::frame(kind, cumulative, payload);
+    let stream = fixture::stream(first, upstream, ticket, pace);
+    Rig { body: MeteredBody::relaying(stream, pace), endings, dropped, live }
+}
+
+/// What the client got and how its stream ended, with the outcome that left.
+struct Seen {
+    bytes: Vec<u8>,
+    is_clean: bool,
+    ending: Ending,
+}
+
+/// Reads to the end, and answers the outcome as the settlement would.
+async fn read(rig: Rig, closing: Closing) -> Seen {
+    let Rig { mut body, mut endings, .. } = rig;
+    let settle = async {
+        let mut ending = endings.recv().await.unwrap();
+        let (unused, _) = oneshot::channel();
+        std::mem::replace(&mut ending.reply, unused).send(closing).unwrap();
+        ending
+    };
+    let read = async {
+        let mut bytes = Vec::new();
+        loop {
+            match body.frame().await {
+                Some(Ok(part)) => bytes.extend_from_slice(&part.into_data().unwrap()),
+                Some(Err(BrokenOff)) => return (bytes, false),
+                None => return (bytes, true),
+            }
+        }
+    };
+    let (ending, (bytes, is_clean)) = tokio::join!(settle, read);
+    drop(body);
+    assert!(endings.recv().await.is_none(), "more than one outcome left");
+    Seen { bytes, is_clean, ending }
+}
+
+#[tokio::test]
+async fn a_whole_answer_is_forwarded_as_it_is_and_settled_before_its_end() {
+    let seen = read(rig(&WHOLE, Tail::End, PACE), Closing::Settled).await;
+    assert_eq!(seen.bytes, b"one two end");
+    assert!(seen.is_clean);
+    assert_eq!((seen.ending.verdict, seen.ending.completion), (Verdict::Completed, 3));
+    assert_eq!(seen.ending.receipt.as_deref(), Some(&b"receipt"[..]));
+}
+
+#[tokio::test]
+async fn what_breaks_off_never_ends_cleanly() {
+    let with = |extra: &[Sent]| [&WHOLE[..3], extra].concat();
+    for (sent, tail, verdict, completion, code) in [
+        (with(&[]), Tail::Reset, Verdict::WorkerLost, 2, "worker_lost"),
+        (with(&[]), Tail::End, Verdict::WorkerLost, 2, "worker_lost"),
+        (WHOLE[..4].to_vec(), Tail::Reset, Verdict::WorkerLost, 3, "worker_lost"),
+        (with(&[(Data, 11, b"x")]), Tail::Hang, Verdict::Failed, 2, "worker_fault"),
+        (with(&[(Data, 1, b"x")]), Tail::Hang, Verdict::Failed, 2, "worker_fault"),
+        (with(&[(Error, 2, WORKER_ERROR)]), Tail::Hang, Verdict::Failed, 2, "engine_restarting"),
+    ] {
+        let seen = read(rig(&sent, tail, PACE), Closing::Settled).await;
+        let text = String::from_utf8(seen.bytes).unwrap();
+        assert!(!seen.is_clean, "{text}");
+        assert_eq!((seen.ending.verdict, seen.ending.completion), (verdict, completion), "{text}");
+        let event = text.strip_prefix("one two data: ").and_then(|text| text.strip_suffix("\n\n"));
+        let error: ErrorBody = serde_json::from_str(event.unwrap()).unwrap();
+        assert_eq!(error.error.code.as_deref(), Some(code));
+    }
+}
+
+#[tokio::test]
+async fn garbage_between_frames_is_the_workers_fault() {
+    let live = LiveRequests::default();
+    let agreement = fixture::agreement(1, true);
+    let (mut ticket, endings) = fixture::ticket(&live, &agreement);
+    ticket.assign(Some(Worker::new(1).service(&agreement)));
+    let (upstream, dropped) = upstream(vec![Bytes::from_static(&[0xff; 64])], Tail::Hang);
+    let first = fixture::frame(Data, 1, b"one");
+    let stream = fixture::stream(first, upstream, ticket, PACE);
+    let rig = Rig { body: MeteredBody::relaying(stream, PACE), endings, dropped, live };
+    let seen = read(rig, Closing::Settled).await;
+    assert_eq!((seen.ending.verdict, seen.ending.completion), (Verdict::Failed, 1));
+    assert!(!seen.is_clean);
+}
+
+#[tokio::test]
+async fn a_refused_receipt_or_a_lost_outcome_withholds_the_end() {
+    for (closing, code) in
+        [(Closing::Disagreed, "receipt_mismatch"), (Closing::Unrecorded, "internal")]
+    {
+        let seen = read(rig(&WHOLE, Tail::End, PACE), closing).await;
+        let text = String::from_utf8(seen.bytes).unwrap();
+        assert!(!seen.is_clean);
+        assert!(!text.contains("end\n") && text.contains(code), "{text}");
+    }
+}
+
+/// Drops the body after every possible number of polls: one outcome leaves, the worker's stream
+/// is reset, and the outcome says what had been counted by then.
+#[tokio::test]
+async fn a_drop_at_any_point_lets_one_outcome_leave() {
+    for polls in 0..8 {
+        let Rig { mut body, mut endings, dropped, live } = rig(&WHOLE, Tail::End, PACE);
+        let waker = noop_waker();
+        let mut cx = Context::from_waker(&waker);
+        for _ in 0..polls {
+            let _ = Pin::new(&mut body).poll_frame(&mut cx);
+        }
+        drop(body);
+        assert!(dropped.load(Ordering::SeqCst), "after {polls} polls");
+        let ending = endings.try_recv().unwrap();
+        let expected = match polls {
+            0 => (Verdict::ClientGone, 0),
+            1 => (Verdict::ClientGone, 1),
+            2 => (Verdict::ClientGone, 2),
+            // The last frame is here: the request is complete whoever listens.
+            _ => (Verdict::Completed, 3),
+        };
+        assert_eq!((ending.verdict, ending.completion), expected, "after {polls} polls");
+        assert_eq!(ending.receipt.is_some(), polls >= 3);
+        assert!(endings.recv().await.is_none(), "a second outcome after {polls} polls");
+        assert!(!live.is_empty(), "the request is live until it is settled");
+        drop(ending);
+        assert!(live.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_silent_worker_gets_comments_first_and_is_lost_then() {
+    let pace = Pace {
+        silence_max: Duration::from_millis(40),
+        keep_alive: Duration::from_millis(15),
+        ..PACE
+    };
+    let seen = read(rig(&WHOLE[..1], Tail::Hang, pace), Closing::Settled).await;
+    let text = String::from_utf8(seen.bytes).unwrap();
+    assert!(text.starts_with("one : keep-alive\n\n"), "{text}");
+    assert!(text.contains("worker_lost"));
+    assert_eq!(seen.ending.verdict, Verdict::WorkerLost);
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_is_swept_away() {
+    let Rig { mut body, mut endings, dropped, live } = rig(&WHOLE, Tail::Hang, PACE);
+    assert!(body.frame().await.unwrap().is_ok());
+    let now = Instant::now();
+    live.sweep(now + PACE.client_stall_max / 2);
+    assert!(endings.try_recv().is_err());
+    live.sweep(now + PACE.client_stall_max * 2);
+    assert_eq!(endings.try_recv().unwrap().verdict, Verdict::ClientGone);
+    assert!(dropped.load(Ordering::SeqCst));
+    assert!(body.frame().await.unwrap().is_err());
+}
+
+#[tokio::test]
+async fn a_held_status_begins_with_comments_and_ends_in_an_error_event() {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let opening: Opening = Box::pin(async {
+        tokio::task::yield_now().await;
+        Err(DispatchError::NoWorker)
+    });
+    let mut body = MeteredBody::waiting(opening, PACE, deadline);
+    let first = body.frame().await.unwrap().unwrap().into_data().unwrap();
+    assert_eq!(first, KEEP_ALIVE);
+    let event = body.frame().await.unwrap().unwrap().into_data().unwrap();
+    assert!(event.starts_with(b"data: {\"error\":"));
+    assert!(body.frame().await.unwrap().is_err());
+    assert!(body.frame().await.is_none());
+}
+
+#[tokio::test]
+async fn a_ticket_that_nobody_closes_closes_itself() {
+    let live = LiveRequests::default();
+    let agreement = fixture::agreement(1, true);
+    let (ticket, mut endings) = fixture::ticket(&live, &agreement);
+    drop(ticket);
+    let ending = endings.try_recv().unwrap();
+    assert_eq!(ending.verdict, Verdict::ClientGone);
+    assert!(ending.service.is_none());
+    drop(ending);
+
+    let (ticket, mut endings) = fixture::ticket(&live, &agreement);
+    assert!(live.enter(agreement.request_id).is_none(), "an id is live once");
+    ticket.withdraw();
+    assert!(endings.recv().await.is_none());
+    assert!(live.is_empty());
+}

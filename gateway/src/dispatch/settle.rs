@@ -1,0 +1,360 @@
+//! The settlement of requests: outcomes in, charges and receipts into the store.
+//!
+//! One tracked task takes every [`Ending`]. A cancelled request waits a bounded time for its
+//! worker's receipt, the others are settled at once; all of them run side by side and share the
+//! store's group commits. Everything here may run twice: the store settles a request once.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use cocoon_attest::receipt::{Expected, ReceiptCore, ReceiptError, SignedReceipt, verify_worker};
+use cocoon_metering::Usage;
+use cocoon_primitives::{Clock, TokenCount};
+use cocoon_runtime::{CancellationToken, Lifecycle, semconv};
+use cocoon_store::{NewReceipt, Outcome, SettleOutcome, Settlement, Store, StoreError};
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
+use tracing::Instrument;
+
+use super::live::LiveRequests;
+use super::place::strike;
+use super::ticket::{Agreement, Closing, Ending, Service, Verdict};
+use crate::jobs::Countersigner;
+use crate::uplink::SharedFleet;
+
+/// Settlements that wait or run at a time; more stay in the channel, and a full channel sheds
+/// new requests.
+const SETTLING_MAX: usize = 4096;
+/// How often a store that answers "later" is asked again, and how long between.
+const STORE_ATTEMPTS_MAX: u32 = 5;
+const STORE_RETRY: Duration = Duration::from_millis(200);
+/// How long a cancelled request waits for its receipt once the process is to end.
+const RECEIPT_WAIT_DRAINING: Duration = Duration::from_millis(500);
+/// How often a draining task looks whether the last request has left.
+const DRAIN_TICK: Duration = Duration::from_millis(20);
+
+/// What settling needs.
+pub(crate) struct Settler {
+    pub(crate) store: Store,
+    pub(crate) fleet: SharedFleet,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) countersigner: Countersigner,
+    pub(crate) live: LiveRequests,
+    pub(crate) receipt_wait: Duration,
+    pub(crate) soft: CancellationToken,
+}
+
+/// What is charged, and what proves it.
+struct Judgement {
+    outcome: Outcome,
+    usage: Usage,
+    receipt: Option<NewReceipt>,
+    /// False where the receipt contradicts the stream that it came in.
+    agrees: bool,
+}
+
+/// Why a receipt is not what its stream was owed.
+#[derive(Debug, thiserror::Error)]
+enum Contradiction {
+    #[error(transparent)]
+    Receipt(#[from] ReceiptError),
+    #[error("the receipt counts {receipt} prompt tokens, the response head counted {head}")]
+    Prompt { head: u64, receipt: u64 },
+    /// The check itself was cut short: the process is ending.
+    #[error("the receipt could not be checked")]
+    Unchecked,
+}
+
+/// Settles endings until the process drains and no request is live, as a tracked task.
+pub(crate) fn start(settler: Settler, endings: mpsc::Receiver<Ending>, lifecycle: &Lifecycle) {
+    lifecycle.spawn("settlement", run(Arc::new(settler), endings));
+}
+
+async fn run(settler: Arc<Settler>, mut endings: mpsc::Receiver<Ending>) {
+    let mut settling = FuturesUnordered::new();
+    let mut drain_tick = interval(DRAIN_TICK);
+    drain_tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            ending = endings.recv(), if settling.len() < SETTLING_MAX => match ending {
+                Some(ending) => settling.push(settler.settle(ending)),
+                None => break,
+            },
+            Some(()) = settling.next(), if !settling.is_empty() => {}
+            _ = drain_tick.tick(), if settler.soft.is_cancelled() => {
+                if settler.live.is_empty() {
+                    break;
+                }
+            }
+            () = settler.soft.cancelled(), if !settler.soft.is_cancelled() => {}
+        }
+    }
+    while settling.next().await.is_some() {}
+}
+
+impl Settler {
+    /// Settles one request. The seat leaves the list of live requests last, so that a receipt
+    /// that comes meanwhile still finds its owner.
+    async fn settle(&self, mut ending: Ending) {
+        let span = tracing::info_span!(
+            parent: &ending.agreement.span,
+            "chat.settle",
+            request.id = %ending.agreement.request_id,
+            { semconv::GEN_AI_USAGE_INPUT_TOKENS } = tracing::field::Empty,
+            { semconv::GEN_AI_USAGE_OUTPUT_TOKENS } = tracing::field::Empty,
+        );
+        async {
+            let judgement = self.judge(&mut ending).await;
+            let closing = self.record(&ending, judgement).await;
+            let Ending { agreement, service, reply, seat, .. } = ending;
+            // Nobody listens where the client is gone.
+            let _ = reply.send(closing);
+            if let Some(service) = service {
+                self.countersigner.settled(agreement.request_id, service.acknowledge);
+            }
+            drop(seat);
+        }
+        .instrument(span)
+        .await;
+    }
+
+    async fn judge(&self, ending: &mut Ending) -> Judgement {
+        let delivered = ending.delivered();
+        let outcome = outcome(ending.verdict);
+        let Some(service) = ending.service.clone() else {
+            return Judgement::without_receipt(outcome, Usage::default());
+        };
+        let is_ours = matches!(ending.verdict, Verdict::WorkerLost | Verdict::Failed);
+        if ending.verdict == Verdict::Refused || (is_ours && !ending.agreement.is_streamed) {
+            // Our side failed and nothing was delivered.
+            return Judgement::without_receipt(outcome, Usage::default());
+        }
+        // What the stream counted is exact, unless the worker went on after it was cancelled.
+        let (receipt, expected) = match (ending.receipt.take(), ending.verdict) {
+            (Some(bytes), _) => {
+                (SignedReceipt::from_bytes(&bytes), Some(u64::from(ending.completion)))
+            }
+            (None, Verdict::ClientGone) => match self.late_receipt(ending).await {
+                Some(receipt) => (Ok(receipt), None),
+                None => return Judgement::without_receipt(outcome, delivered),
+            },
+            (None, _) => return Judgement::without_receipt(outcome, delivered),
+        };
+        match receipt {
+            Ok(receipt) => self.weigh(ending, &service, receipt, expected).await,
+            Err(error) => self.contradiction(ending, &service, &error.into(), None),
+        }
+    }
+
+    /// What a receipt is worth: its usage where all of it is as it should be.
+    async fn weigh(
+        &self,
+        ending: &Ending,
+        service: &Service,
+        receipt: SignedReceipt,
+        completion: Option<u64>,
+    ) -> Judgement {
+        let stated = ReceiptCore::decode(&receipt.core).ok();
+        match self.check(&ending.agreement, service, receipt, completion).await {
+            Ok((core, receipt)) => Judgement {
+                outcome: outcome(ending.verdict),
+                usage: usage_of(&core),
+                receipt: Some(new_receipt(receipt, core.attempt)),
+                agrees: true,
+            },
+            Err(error) => self.contradiction(ending, service, &error, stated.as_ref()),
+        }
+    }
+
+    /// A receipt that cannot be used: the lower of the two counts is charged.
+    fn contradiction(
+        &self,
+        ending: &Ending,
+        service: &Service,
+        error: &Contradiction,
+        core: Option<&ReceiptCore>,
+    ) -> Judgement {
+        let (request, worker) = (ending.agreement.request_id, service.worker);
+        tracing::error!(
+            request.id = %request, worker.id = %worker, cause = %error,
+            "receipt of {request} from {worker} is refused"
+        );
+        strike(&self.fleet, worker, &*self.clock);
+        metrics::counter!("cocoon_receipts_refused_total").increment(1);
+        let delivered = ending.delivered();
+        let stated = core.map_or(delivered, usage_of);
+        let usage = Usage {
+            prompt: delivered.prompt.min(stated.prompt),
+            cached: stated.cached,
+            completion: delivered.completion.min(stated.completion),
+            reasoning: TokenCount::ZERO,
+        };
+        Judgement { outcome: Outcome::Failed, usage, receipt: None, agrees: false }
+    }
+
+    /// The receipt that a cancelled worker sends on the event channel, for a bounded time.
+    async fn late_receipt(&self, ending: &mut Ending) -> Option<SignedReceipt> {
+        let draining = async {
+            self.soft.cancelled().await;
+            sleep_until(Instant::now() + RECEIPT_WAIT_DRAINING).await;
+        };
+        tokio::select! {
+            // First what is there: a receipt that came counts even when time is up.
+            biased;
+            receipt = timeout(self.receipt_wait, &mut ending.seat.receipt) => receipt.ok()?.ok(),
+            () = draining => None,
+        }
+    }
+
+    /// Checks a receipt, its signature included, off the runtime's threads.
+    async fn check(
+        &self,
+        agreement: &Arc<Agreement>,
+        service: &Service,
+        receipt: SignedReceipt,
+        completion: Option<u64>,
+    ) -> Result<(ReceiptCore, SignedReceipt), Contradiction> {
+        let (agreement, service) = (agreement.clone(), service.clone());
+        let check = move || {
+            let expected = Expected {
+                worker_id: service.worker,
+                lease: Some(service.lease),
+                request_id: agreement.request_id,
+                attempt: Some(service.attempt),
+                model: &agreement.model,
+                terms: Some(&service.terms),
+                completion,
+            };
+            let core = verify_worker(&receipt, &expected)?;
+            // The response head counted the prompt before the first token.
+            match service.prompt {
+                Some(head) if head != core.usage.prompt => {
+                    Err(Contradiction::Prompt { head, receipt: core.usage.prompt })
+                }
+                _ => Ok((core, receipt)),
+            }
+        };
+        tokio::task::spawn_blocking(check).await.unwrap_or(Err(Contradiction::Unchecked))
+    }
+
+    async fn record(&self, ending: &Ending, judgement: Judgement) -> Closing {
+        let agreement = &ending.agreement;
+        let Judgement { outcome, usage, receipt, agrees } = judgement;
+        let span = tracing::Span::current();
+        span.record(semconv::GEN_AI_USAGE_INPUT_TOKENS, usage.prompt.get());
+        span.record(semconv::GEN_AI_USAGE_OUTPUT_TOKENS, usage.completion.get());
+        let settlement = Settlement {
+            request_id: agreement.request_id,
+            worker: ending.service.as_ref().map(|service| service.worker),
+            payee: ending.service.as_ref().map(|service| service.terms.payee),
+            outcome,
+            usage,
+            settled_at: self.clock.now(),
+            receipt,
+        };
+        let settled = settle_patiently(&self.store, settlement).await;
+        observe(ending, outcome, &usage);
+        match settled {
+            Ok(SettleOutcome::Settled { .. }) if agrees => Closing::Settled,
+            Ok(SettleOutcome::Settled { .. }) => Closing::Disagreed,
+            // Settled by what the worker replayed: for this request, and only once.
+            Ok(SettleOutcome::AlreadySettled { .. }) => Closing::Settled,
+            Ok(SettleOutcome::Unknown) if ending.service.is_none() => Closing::Settled,
+            Ok(other) => {
+                tracing::error!(
+                    request.id = %agreement.request_id,
+                    "settlement of {} found it {other:?}", agreement.request_id
+                );
+                Closing::Unrecorded
+            }
+            Err(error) => {
+                let cause: &dyn std::error::Error = &error;
+                let source = cause.source().map(ToString::to_string).unwrap_or_default();
+                tracing::error!(
+                    request.id = %agreement.request_id, cause = %error, source,
+                    "settlement of {} failed", agreement.request_id
+                );
+                Closing::Unrecorded
+            }
+        }
+    }
+}
+
+impl Ending {
+    /// What the client had of it, as the gateway counted.
+    fn delivered(&self) -> Usage {
+        let prompt = self.service.as_ref().and_then(|service| service.prompt).unwrap_or(0);
+        Usage {
+            prompt: TokenCount::new(prompt),
+            completion: TokenCount::new(u64::from(self.completion)),
+            ..Usage::default()
+        }
+    }
+}
+
+impl Judgement {
+    fn without_receipt(outcome: Outcome, usage: Usage) -> Self {
+        Self { outcome, usage, receipt: None, agrees: true }
+    }
+}
+
+/// Settles, asking again while the store says that it may succeed later.
+pub(crate) async fn settle_patiently(
+    store: &Store,
+    settlement: Settlement,
+) -> Result<SettleOutcome, StoreError> {
+    let mut attempt = 1;
+    loop {
+        match store.settle(settlement.clone()).await {
+            Err(error) if error.transient() && attempt < STORE_ATTEMPTS_MAX => {
+                sleep_until(Instant::now() + STORE_RETRY * attempt).await;
+                attempt += 1;
+            }
+            settled => return settled,
+        }
+    }
+}
+
+fn outcome(verdict: Verdict) -> Outcome {
+    match verdict {
+        Verdict::Completed => Outcome::Completed,
+        Verdict::ClientGone => Outcome::ClientGone,
+        Verdict::WorkerLost => Outcome::WorkerLost,
+        Verdict::Failed => Outcome::Failed,
+        Verdict::Refused => Outcome::Refused,
+    }
+}
+
+pub(crate) fn usage_of(core: &ReceiptCore) -> Usage {
+    Usage {
+        prompt: TokenCount::new(core.usage.prompt),
+        cached: TokenCount::new(core.usage.cached),
+        completion: TokenCount::new(core.usage.completion),
+        reasoning: TokenCount::new(core.usage.reasoning),
+    }
+}
+
+pub(crate) fn new_receipt(receipt: SignedReceipt, attempt: u32) -> NewReceipt {
+    let SignedReceipt { core, signature, salt, worker_key } = receipt;
+    NewReceipt { core, signature, salt, worker_key, attempt }
+}
+
+fn observe(ending: &Ending, outcome: Outcome, usage: &Usage) {
+    let (request, outcome) = (ending.agreement.request_id, outcome.as_str());
+    let duration = ending.ended.duration_since(ending.agreement.opened);
+    metrics::counter!("cocoon_chat_outcomes_total", "outcome" => outcome).increment(1);
+    metrics::counter!("cocoon_chat_prompt_tokens_total").increment(usage.prompt.get());
+    metrics::counter!("cocoon_chat_completion_tokens_total").increment(usage.completion.get());
+    metrics::histogram!("cocoon_chat_duration_seconds").record(duration);
+    tracing::info!(
+        request.id = %request, outcome,
+        prompt_tokens = usage.prompt.get(), completion_tokens = usage.completion.get(),
+        duration_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
+        "request {request} ended: {outcome}"
+    );
+}
+
+#[cfg(test)]
+mod tests;

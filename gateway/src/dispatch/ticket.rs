@@ -1,0 +1,231 @@
+//! One reserved request, from its reservation to its outcome.
+//!
+//! Invariant: exactly one [`Ending`] leaves for each reserved request. [`Ticket::close`] sends
+//! it; where nobody closes the ticket, because a future or a body was dropped in the middle of
+//! whatever it did, `Drop` sends it. Both are synchronous and cannot fail for want of room: the
+//! place in the channel was taken before anything was reserved.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use cocoon_attest::receipt::{LeaseFacts, Terms, pay_commitment};
+use cocoon_metering::PriceRow;
+use cocoon_primitives::{ModelName, RequestId, Timestamp, WalletAddress, WorkerId};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+use super::live::Seat;
+use crate::jobs::Acknowledge;
+
+/// What was agreed when the money was set aside.
+#[derive(Debug)]
+pub(crate) struct Agreement {
+    pub(crate) request_id: RequestId,
+    pub(crate) wallet: WalletAddress,
+    pub(crate) model: ModelName,
+    pub(crate) price: PriceRow,
+    pub(crate) prompt_max: u64,
+    /// All choices, reasoning included.
+    pub(crate) completion_max: u32,
+    pub(crate) is_streamed: bool,
+    pub(crate) pay_blind: [u8; 32],
+    pub(crate) commission_bp: u16,
+    pub(crate) not_after: Timestamp,
+    pub(crate) opened: Instant,
+    pub(crate) deadline: Instant,
+    /// The client's request, as traces show it.
+    pub(crate) span: tracing::Span,
+}
+
+impl Agreement {
+    /// What a worker with this payee has to agree to.
+    pub(crate) fn terms(&self, payee: WalletAddress) -> Terms {
+        terms(self.pay_terms(), payee, self.not_after)
+    }
+
+    fn pay_terms(&self) -> PayTerms<'_> {
+        PayTerms {
+            wallet: &self.wallet,
+            request_id: self.request_id,
+            pay_blind: &self.pay_blind,
+            price: &self.price,
+            commission_bp: self.commission_bp,
+            prompt_max: self.prompt_max,
+            completion_max: u64::from(self.completion_max),
+        }
+    }
+}
+
+/// The part of the terms that the reservation fixes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PayTerms<'a> {
+    pub(crate) wallet: &'a WalletAddress,
+    pub(crate) request_id: RequestId,
+    pub(crate) pay_blind: &'a [u8; 32],
+    pub(crate) price: &'a PriceRow,
+    pub(crate) commission_bp: u16,
+    pub(crate) prompt_max: u64,
+    pub(crate) completion_max: u64,
+}
+
+pub(crate) fn terms(pay: PayTerms<'_>, payee: WalletAddress, not_after: Timestamp) -> Terms {
+    Terms {
+        pay_commit: pay_commitment(pay.wallet, 0, pay.request_id, None, pay.pay_blind),
+        price: cocoon_attest::receipt::PriceRow {
+            prompt: pay.price.prompt,
+            cached: pay.price.cached,
+            completion: pay.price.completion,
+        },
+        registry_version: 0,
+        payee,
+        commission_bp: pay.commission_bp,
+        max_prompt_tokens: pay.prompt_max,
+        max_completion_tokens: pay.completion_max,
+        not_after,
+    }
+}
+
+/// The worker that holds a request.
+#[derive(Debug, Clone)]
+pub(crate) struct Service {
+    pub(crate) worker: WorkerId,
+    pub(crate) lease: LeaseFacts,
+    /// Counted from 0.
+    pub(crate) attempt: u32,
+    pub(crate) terms: Terms,
+    /// From the response head; `None` before it, and where the engine cannot know.
+    pub(crate) prompt: Option<u64>,
+    pub(crate) acknowledge: Acknowledge,
+}
+
+/// How a request ended, as far as the one who watched it could tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// The last data frame is here, and so is the receipt.
+    Completed,
+    ClientGone,
+    WorkerLost,
+    /// The worker's error or fault, or our deadline, after the answer had begun.
+    Failed,
+    /// Nothing was delivered.
+    Refused,
+}
+
+/// What the settlement makes of an ending.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Closing {
+    Settled,
+    /// The receipt is not the one that the stream was owed; the lower count was charged.
+    Disagreed,
+    /// The outcome could not be recorded.
+    Unrecorded,
+}
+
+/// One request's outcome on its way to the settlement.
+#[derive(Debug)]
+pub(crate) struct Ending {
+    pub(crate) agreement: Arc<Agreement>,
+    /// `None` where no worker had the request.
+    pub(crate) service: Option<Service>,
+    /// Completion tokens that the worker's frames had counted.
+    pub(crate) completion: u32,
+    pub(crate) verdict: Verdict,
+    /// The receipt from the stream, unread.
+    pub(crate) receipt: Option<Bytes>,
+    pub(crate) ended: Instant,
+    pub(crate) seat: Seat,
+    pub(crate) reply: oneshot::Sender<Closing>,
+}
+
+/// A request's claim to its one outcome.
+#[derive(Debug)]
+pub(crate) struct Ticket {
+    /// `None` once the outcome has left.
+    open: Option<Open>,
+}
+
+#[derive(Debug)]
+struct Open {
+    agreement: Arc<Agreement>,
+    service: Option<Service>,
+    completion: u32,
+    receipt: Option<Bytes>,
+    seat: Seat,
+    slot: mpsc::OwnedPermit<Ending>,
+}
+
+impl Ticket {
+    pub(crate) fn new(
+        agreement: Arc<Agreement>,
+        seat: Seat,
+        slot: mpsc::OwnedPermit<Ending>,
+    ) -> Self {
+        let (service, receipt) = (None, None);
+        Self { open: Some(Open { agreement, service, completion: 0, receipt, seat, slot }) }
+    }
+
+    /// A worker is about to get the request, or (`None`) has given it back untouched.
+    pub(crate) fn assign(&mut self, service: Option<Service>) {
+        let open = self.open_mut();
+        open.seat.assign(service.as_ref().map(|service| (service.worker, service.attempt)));
+        open.service = service;
+    }
+
+    pub(crate) fn set_prompt(&mut self, tokens: Option<u64>) {
+        if let Some(service) = &mut self.open_mut().service {
+            service.prompt = tokens;
+        }
+    }
+
+    pub(crate) fn set_completion(&mut self, tokens: u32) {
+        self.open_mut().completion = tokens;
+    }
+
+    pub(crate) fn set_receipt(&mut self, receipt: Bytes) {
+        self.open_mut().receipt = Some(receipt);
+    }
+
+    pub(crate) fn seat(&self) -> &Seat {
+        &self.open.as_ref().expect("a ticket is open until it is consumed").seat
+    }
+
+    pub(crate) fn agreement(&self) -> &Arc<Agreement> {
+        &self.open.as_ref().expect("a ticket is open until it is consumed").agreement
+    }
+
+    pub(crate) fn service(&self) -> Option<&Service> {
+        self.open.as_ref().expect("a ticket is open until it is consumed").service.as_ref()
+    }
+
+    /// Sends the outcome; the answer says what was made of it.
+    pub(crate) fn close(mut self, verdict: Verdict) -> oneshot::Receiver<Closing> {
+        self.open.take().expect("a ticket is open until it is consumed").send(verdict)
+    }
+
+    /// Ends a request for which nothing was reserved: there is no outcome.
+    pub(crate) fn withdraw(mut self) {
+        self.open = None;
+    }
+
+    fn open_mut(&mut self) -> &mut Open {
+        self.open.as_mut().expect("a ticket is open until it is consumed")
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        if let Some(open) = self.open.take() {
+            drop(open.send(Verdict::ClientGone));
+        }
+    }
+}
+
+impl Open {
+    fn send(self, verdict: Verdict) -> oneshot::Receiver<Closing> {
+        let (reply, closing) = oneshot::channel();
+        let Self { agreement, service, completion, receipt, seat, slot } = self;
+        let ended = Instant::now();
+        slot.send(Ending { agreement, service, completion, verdict, receipt, ended, seat, reply });
+        closing
+    }
+}

@@ -1,0 +1,42 @@
+//! How many requests run at once.
+//!
+//! A request under `/v1` holds a permit from its head to the last byte of its answer: the
+//! permit lives in the response body, so an open stream counts. A full gateway sheds at once
+//! and says when to come back; it never queues.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use tokio::sync::Semaphore;
+
+use super::held::HeldBody;
+use super::problem::Problem;
+
+/// The permits of one gateway.
+#[derive(Debug)]
+pub struct Admission {
+    permits: Arc<Semaphore>,
+}
+
+impl Admission {
+    pub fn new(requests_in_flight: usize) -> Self {
+        Self { permits: Arc::new(Semaphore::new(requests_in_flight.min(Semaphore::MAX_PERMITS))) }
+    }
+}
+
+pub(super) async fn admit(
+    State(admission): State<Arc<Admission>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    if !request.uri().path().starts_with("/v1/") {
+        return next.run(request).await;
+    }
+    let Ok(permit) = Arc::clone(&admission.permits).try_acquire_owned() else {
+        metrics::counter!("cocoon_requests_shed_total").increment(1);
+        return Problem::Overloaded.into_response();
+    };
+    next.run(request).await.map(|body| HeldBody::wrap(body, permit))
+}

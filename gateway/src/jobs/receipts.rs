@@ -1,0 +1,167 @@
+//! Receipts that come on a worker's event channel instead of in a stream.
+//!
+//! Every receipt comes here too, also those that a stream has delivered. One of a live request is
+//! handed to whoever will settle it. One of a request that this process does not know is what a
+//! crash left: it settles the reservation, if that is still open and the receipt states its
+//! terms. All others pay nobody. Each is acknowledged once what it changed is durable.
+
+use std::sync::Arc;
+
+use cocoon_attest::receipt::{Expected, ReceiptCore, ReceiptError, SignedReceipt, verify_worker};
+use cocoon_metering::Usage;
+use cocoon_primitives::{Clock, WorkerId};
+use cocoon_runtime::Lifecycle;
+use cocoon_store::{OpenReservation, Outcome, SettleOutcome, Settlement, Store, StoreError};
+use futures_util::StreamExt;
+use futures_util::stream::poll_fn;
+use tokio::sync::mpsc;
+
+use super::{Acknowledge, Countersigner};
+use crate::dispatch::{
+    LiveRequests, Offer, PayTerms, new_receipt, settle_patiently, terms, usage_of,
+};
+use crate::uplink::LateReceipt;
+
+/// Receipts in work at a time: enough to share the store's commits when a worker replays.
+const CONCURRENCY: usize = 64;
+
+pub(super) struct Receipts {
+    pub(super) store: Store,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) live: LiveRequests,
+    pub(super) countersigner: Countersigner,
+}
+
+pub(super) fn start(
+    receipts: Receipts,
+    mut queue: mpsc::Receiver<LateReceipt>,
+    lifecycle: &Lifecycle,
+) {
+    let soft = lifecycle.soft().clone();
+    lifecycle.spawn("receipts", async move {
+        let receipts = &receipts;
+        let mut draining = Box::pin(soft.cancelled());
+        // A drain closes the queue; what is in it is still handled, the rest is replayed later.
+        let arriving = poll_fn(move |cx| {
+            if draining.as_mut().poll(cx).is_ready() {
+                queue.close();
+            }
+            queue.poll_recv(cx)
+        });
+        arriving.for_each_concurrent(CONCURRENCY, |late| receipts.handle(late)).await;
+    });
+}
+
+impl Receipts {
+    async fn handle(&self, LateReceipt { link, receipt }: LateReceipt) {
+        let worker = link.worker_id();
+        let Ok(core) = ReceiptCore::decode(&receipt.core) else {
+            // Nothing in it can be named, not even for an acknowledgement.
+            tracing::warn!(worker.id = %worker, "receipt from {worker} is not readable");
+            return;
+        };
+        let request = core.request_id;
+        match self.live.offer((request, worker, core.attempt), receipt.clone()) {
+            Offer::Taken => return,
+            Offer::Stale => tracing::debug!(
+                request.id = %request, worker.id = %worker, attempt = core.attempt,
+                "receipt of {request} is of an earlier attempt"
+            ),
+            Offer::NotLive => {
+                if let Err(error) = self.settle(worker, core, receipt).await {
+                    tracing::error!(
+                        request.id = %request, worker.id = %worker, cause = %error,
+                        "receipt of {request} is put off: its worker replays it"
+                    );
+                    return;
+                }
+            }
+        }
+        self.countersigner.settled(request, Acknowledge::through(&link));
+    }
+
+    /// Settles what a crash left open, with the receipt that tells how it ended.
+    async fn settle(
+        &self,
+        worker: WorkerId,
+        core: ReceiptCore,
+        receipt: SignedReceipt,
+    ) -> Result<(), StoreError> {
+        let request = core.request_id;
+        let Some(reservation) = self.store.open_reservation(request).await? else {
+            return Ok(());
+        };
+        let expected_of = reservation.clone();
+        let verify = move || verify(&receipt, worker, &expected_of).map(|core| (core, receipt));
+        let verified = tokio::task::spawn_blocking(verify).await;
+        let (core, receipt) = match verified {
+            Ok(Ok(verified)) => verified,
+            Ok(Err(error)) => {
+                metrics::counter!("cocoon_receipts_refused_total").increment(1);
+                tracing::warn!(
+                    request.id = %request, worker.id = %worker, cause = %error,
+                    "late receipt of {request} is refused"
+                );
+                return Ok(());
+            }
+            Err(_) => return Ok(()),
+        };
+        let attempt = core.attempt;
+        let settlement = Settlement {
+            request_id: request,
+            worker: Some(worker),
+            payee: Some(core.terms.payee),
+            outcome: if reservation.streamed { Outcome::ClientGone } else { Outcome::Failed },
+            usage: usage_after_crash(&reservation, &core),
+            settled_at: self.clock.now(),
+            receipt: Some(new_receipt(receipt, attempt)),
+        };
+        let settled = settle_patiently(&self.store, settlement).await?;
+        if let SettleOutcome::Expired = settled {
+            metrics::counter!("cocoon_receipts_too_late_total").increment(1);
+        }
+        tracing::info!(
+            request.id = %request, worker.id = %worker,
+            "late receipt of {request}: {settled:?}"
+        );
+        Ok(())
+    }
+}
+
+/// What is charged for a request that a crash of this gateway cut: the part of a stream that was
+/// generated; nothing for a whole answer, because it is settled before it is delivered.
+fn usage_after_crash(reservation: &OpenReservation, core: &ReceiptCore) -> Usage {
+    if reservation.streamed { usage_of(core) } else { Usage::default() }
+}
+
+fn verify(
+    receipt: &SignedReceipt,
+    worker: WorkerId,
+    reservation: &OpenReservation,
+) -> Result<ReceiptCore, ReceiptError> {
+    // The lease may be an earlier one of the same worker; its key is what counts.
+    let stated = ReceiptCore::decode(&receipt.core)?;
+    let pay = PayTerms {
+        wallet: &reservation.wallet,
+        request_id: reservation.request_id,
+        pay_blind: &reservation.pay_blind,
+        price: &reservation.price,
+        commission_bp: reservation.commission_bp,
+        prompt_max: reservation.max_prompt.get(),
+        completion_max: reservation.max_completion.get(),
+    };
+    let payee = reservation.payee.unwrap_or(stated.terms.payee);
+    let expected = Expected {
+        worker_id: reservation.worker.unwrap_or(worker),
+        lease: None,
+        request_id: reservation.request_id,
+        attempt: reservation.attempt,
+        model: &reservation.model,
+        terms: Some(&terms(pay, payee, stated.terms.not_after)),
+        completion: None,
+    };
+    verify_worker(receipt, &expected)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,71 @@
+use cocoon_store::Standing;
+use tokio::sync::mpsc;
+
+use super::*;
+use crate::dispatch::fixture::{Ledger, Worker, agreement, clock, payee, wallet};
+use crate::jobs::{JobParts, start as start_jobs};
+
+async fn receipts(ledger: &Ledger, lifecycle: &Lifecycle) -> Receipts {
+    let (_, late_receipts) = mpsc::channel(1);
+    let jobs = start_jobs(JobParts {
+        store: ledger.store.clone(),
+        fleet: crate::dispatch::fixture::fleet(),
+        clock: Arc::new(clock()),
+        lifecycle: lifecycle.clone(),
+        late_receipts,
+        gateway_key: ed25519_dalek::SigningKey::from_bytes(&[3; 32]),
+    });
+    Receipts {
+        store: ledger.store.clone(),
+        clock: Arc::new(clock()),
+        live: jobs.live,
+        countersigner: jobs.countersigner,
+    }
+}
+
+#[tokio::test]
+async fn a_replayed_receipt_settles_a_stream_once_and_a_whole_answer_for_nothing() {
+    for (is_streamed, charge) in [(true, 8 + 2 * 5), (false, 0)] {
+        let (ledger, lifecycle) = (Ledger::funded().await, Lifecycle::new());
+        let (worker, agreement) = (Worker::new(1), agreement(1, is_streamed));
+        ledger.reserve(&agreement).await;
+        let assigned = ledger.store.assign(agreement.request_id, worker.id(), payee(), 0).await;
+        assert!(assigned.unwrap());
+        let receipts = receipts(&ledger, &lifecycle).await;
+        let receipt = worker.receipt(&agreement, 5);
+        let core = ReceiptCore::decode(&receipt.core).unwrap();
+        for _ in 0..2 {
+            receipts.settle(worker.id(), core.clone(), receipt.clone()).await.unwrap();
+            assert_eq!(ledger.charged().await, (charge, 0));
+        }
+        let row = ledger.store.receipt(wallet(), agreement.request_id).await.unwrap().unwrap();
+        assert_eq!(row.standing, Standing::Settled);
+    }
+}
+
+#[tokio::test]
+async fn a_receipt_with_other_terms_worker_or_attempt_settles_nothing() {
+    let (ledger, lifecycle) = (Ledger::funded().await, Lifecycle::new());
+    let (worker, agreement) = (Worker::new(1), agreement(1, true));
+    ledger.reserve(&agreement).await;
+    let receipts = receipts(&ledger, &lifecycle).await;
+    let offer = async |by: &Worker, receipt: SignedReceipt| {
+        let core = ReceiptCore::decode(&receipt.core).unwrap();
+        receipts.settle(by.id(), core, receipt).await.unwrap();
+        assert_eq!(ledger.charged().await, (0, 120));
+    };
+
+    let dearer = crate::dispatch::fixture::agreement_with(1, true, |agreement| {
+        agreement.commission_bp = 0;
+    });
+    offer(&worker, worker.receipt(&dearer, 5)).await;
+    let mut forged = worker.receipt(&agreement, 5);
+    forged.signature[0] ^= 1;
+    offer(&worker, forged).await;
+
+    let assigned = ledger.store.assign(agreement.request_id, worker.id(), payee(), 1).await;
+    assert!(assigned.unwrap());
+    offer(&worker, worker.receipt(&agreement, 5)).await;
+    let other = Worker::new(2);
+    offer(&other, other.receipt(&agreement, 5)).await;
+}

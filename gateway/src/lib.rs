@@ -1,0 +1,16 @@
+//! The gateway: authenticates, prices, routes and meters requests that attested workers serve.
+//!
+//! [`edge`] turns connections into requests and errors into answers, [`api`] lists the routes,
+//! [`auth`] says who asks, [`dispatch`] carries a request to a worker and settles what it cost,
+//! [`uplink`] admits workers, [`jobs`] does what no request waits for. [`compose`] is the only
+//! module that names all of them together.
+
+pub mod api;
+pub mod auth;
+pub mod cli;
+pub mod compose;
+pub mod config;
+pub mod dispatch;
+pub mod edge;
+pub mod jobs;
+pub mod uplink;

@@ -1,0 +1,103 @@
+//! `worker.toml`: read, checked whole, then trusted.
+//!
+//! [`raw`] is the file as its author wrote it; [`Config`] is what the program runs on. Between
+//! them stands one check that reports every problem at once, before anything is started.
+
+mod raw;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use cocoon_attest::policy::Mode;
+use cocoon_primitives::{Digest, WalletAddress};
+
+use crate::engine::EngineConfig;
+use crate::evidence::{EvidenceSource, RootKeyError};
+
+/// Bytes in a configuration file at most.
+const FILE_BYTES_MAX: u64 = 1024 * 1024;
+
+/// A checked configuration. It comes from a file only.
+#[derive(Debug)]
+pub struct Config {
+    pub mode: Mode,
+    pub data_dir: PathBuf,
+    /// `host:port` of the gateway's uplink.
+    pub gateway: String,
+    /// The gateway's uplink key, pinned.
+    pub gateway_spki_sha256: Digest,
+    /// Who earns this worker's share.
+    pub payee: WalletAddress,
+    pub engine: EngineConfig,
+    /// The secret that makes evidence is read with the file.
+    pub evidence: EvidenceSource,
+    pub telemetry: TelemetrySection,
+}
+
+/// Where traces go.
+#[derive(Debug, Clone)]
+pub struct TelemetrySection {
+    pub otlp_endpoint: Option<String>,
+    pub json: bool,
+}
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("failed to read the file")]
+    Read(#[source] io::Error),
+    #[error("the file is over {FILE_BYTES_MAX} bytes")]
+    TooLong,
+    #[error("the file is no valid TOML of this form")]
+    Form(#[source] Box<toml::de::Error>),
+    #[error("{}", list(.0))]
+    Invalid(Vec<Problem>),
+}
+
+/// One thing that is wrong.
+#[derive(Debug, thiserror::Error)]
+pub enum Problem {
+    #[error("gateway is not host:port")]
+    Gateway,
+    #[error("gateway_spki_sha256 is not 64 hex digits")]
+    GatewayKey,
+    #[error("payee is not a raw wallet address such as 0:<64 hex digits>")]
+    Payee,
+    #[error("engine: {0}")]
+    Engine(String),
+    #[error("evidence.kind \"{0}\" is not one that this build has")]
+    EvidenceKind(String),
+    #[error("mode = \"production\" refuses software evidence")]
+    SoftwareInProduction,
+    #[error("evidence.software_root_key is missing")]
+    RootKeyMissing,
+    #[error("evidence.software_root_key is not usable: {0}")]
+    RootKey(RootKeyError),
+    #[error("telemetry.otlp_endpoint is not an http:// URL")]
+    OtlpEndpoint,
+}
+
+impl Config {
+    /// Reads and checks a file, and the secrets that it names.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let length = std::fs::metadata(path).map_err(ConfigError::Read)?.len();
+        if length > FILE_BYTES_MAX {
+            return Err(ConfigError::TooLong);
+        }
+        Self::parse(&std::fs::read_to_string(path).map_err(ConfigError::Read)?)
+    }
+
+    /// Checks a file's text.
+    pub fn parse(text: &str) -> Result<Self, ConfigError> {
+        let raw: raw::RawConfig =
+            toml::from_str(text).map_err(|error| ConfigError::Form(Box::new(error)))?;
+        raw.check().map_err(ConfigError::Invalid)
+    }
+}
+
+fn list(problems: &[Problem]) -> String {
+    let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    lines.join("; ")
+}

@@ -1,0 +1,123 @@
+//! The file as written, and its one check.
+
+use std::path::PathBuf;
+
+use cocoon_attest::policy::Mode;
+use serde::Deserialize;
+
+use super::{Config, Problem, TelemetrySection};
+use crate::engine::EngineConfig;
+use crate::evidence::EvidenceSource;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawConfig {
+    mode: Mode,
+    data_dir: PathBuf,
+    gateway: String,
+    gateway_spki_sha256: String,
+    payee: String,
+    engine: EngineConfig,
+    evidence: RawEvidence,
+    #[serde(default)]
+    telemetry: RawTelemetry,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawEvidence {
+    kind: String,
+    #[cfg_attr(not(feature = "soft-tee"), expect(dead_code, reason = "read with soft-tee only"))]
+    software_root_key: Option<PathBuf>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawTelemetry {
+    otlp_endpoint: Option<String>,
+    #[serde(default)]
+    json: bool,
+}
+
+impl RawConfig {
+    /// Every problem at once, or a configuration.
+    pub(super) fn check(self) -> Result<Config, Vec<Problem>> {
+        let mut problems = Vec::new();
+        if !is_host_and_port(&self.gateway) {
+            problems.push(Problem::Gateway);
+        }
+        let gateway_key = self.gateway_spki_sha256.parse();
+        if gateway_key.is_err() {
+            problems.push(Problem::GatewayKey);
+        }
+        let payee = self.payee.parse();
+        if payee.is_err() {
+            problems.push(Problem::Payee);
+        }
+        if let Err(problem) = self.engine.check() {
+            problems.push(Problem::Engine(problem));
+        }
+        let evidence = self.evidence.check(self.mode, &mut problems);
+        let is_http = |url: &String| url.starts_with("http://");
+        if !self.telemetry.otlp_endpoint.as_ref().is_none_or(is_http) {
+            problems.push(Problem::OtlpEndpoint);
+        }
+        match (gateway_key, payee, evidence) {
+            (Ok(gateway_spki_sha256), Ok(payee), Some(evidence)) if problems.is_empty() => {
+                Ok(Config {
+                    mode: self.mode,
+                    engine: self.engine.in_data_dir(&self.data_dir),
+                    data_dir: self.data_dir,
+                    gateway: self.gateway,
+                    gateway_spki_sha256,
+                    payee,
+                    evidence,
+                    telemetry: TelemetrySection {
+                        otlp_endpoint: self.telemetry.otlp_endpoint,
+                        json: self.telemetry.json,
+                    },
+                })
+            }
+            _ => Err(problems),
+        }
+    }
+}
+
+impl RawEvidence {
+    #[cfg(feature = "soft-tee")]
+    fn check(self, mode: Mode, problems: &mut Vec<Problem>) -> Option<EvidenceSource> {
+        if self.kind != "software" {
+            problems.push(Problem::EvidenceKind(self.kind));
+            return None;
+        }
+        if mode == Mode::Production {
+            problems.push(Problem::SoftwareInProduction);
+        }
+        let Some(path) = self.software_root_key else {
+            problems.push(Problem::RootKeyMissing);
+            return None;
+        };
+        match crate::evidence::software::read_root(&path) {
+            Ok(root) => Some(EvidenceSource::Software(root)),
+            Err(error) => {
+                problems.push(Problem::RootKey(error));
+                None
+            }
+        }
+    }
+
+    #[cfg(not(feature = "soft-tee"))]
+    fn check(self, mode: Mode, problems: &mut Vec<Problem>) -> Option<EvidenceSource> {
+        if self.kind == "software" && mode == Mode::Production {
+            problems.push(Problem::SoftwareInProduction);
+        }
+        problems.push(Problem::EvidenceKind(self.kind));
+        None
+    }
+}
+
+fn is_host_and_port(text: &str) -> bool {
+    text.rsplit_once(':').is_some_and(|(host, port)| {
+        !host.is_empty() && host.len() <= 255 && port.parse::<u16>().is_ok_and(|port| port > 0)
+    })
+}

@@ -1,0 +1,224 @@
+//! What generates: one trait, three engines behind it.
+//!
+//! [`start`] makes the engine that the configuration names: `mistralrs` drives the child process
+//! `cocoon-engine`, `openai-upstream` any server with an OpenAI URL (vLLM, SGLang, llama.cpp),
+//! `scripted` writes known text at a known pace for tests and load.
+//!
+//! Shape: [`Engine::generate`] takes a [`Job`] and returns at once with a [`Generation`], a stream
+//! of [`EngineEvent`]s: `Started`, then deltas and tool calls, then exactly one of `Finished` and
+//! `Failed`. A stream that ends without either is a crash of ours; read it as `Crashed`.
+//!
+//! Invariants: dropping a [`Generation`] stops its job within one token; the queue in front of an
+//! engine is bounded and sheds; the event channel is as long as the job's token limit, so a slow
+//! reader holds up nobody else; no text of an engine's own errors reaches an event.
+
+mod admission;
+mod config;
+mod demo;
+mod manifest;
+mod mistralrs;
+mod openai_upstream;
+mod scripted;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use cocoon_primitives::{Clock, ModelName, RequestId};
+use cocoon_runtime::Lifecycle;
+use serde_json::Value;
+use thiserror::Error;
+use tokio::sync::mpsc;
+
+pub use cocoon_engine_wire::{
+    Channel, Constraint, FinishReason, Sampling, TokenLogprob, ToolChoice, TopLogprob, Usage,
+};
+pub use config::{EngineConfig, MistralrsConfig, OpenaiUpstreamConfig, ScriptedConfig};
+pub use manifest::{ManifestError, model_digest};
+
+/// A model as this worker serves it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelCard {
+    pub name: ModelName,
+    /// Prompt and completion together.
+    pub context_length: u32,
+    /// SHA-256 over the model's files and the settings that shape its answers: [`model_digest`].
+    pub manifest_digest: [u8; 32],
+    /// `mistralrs`, `openai-upstream` or `scripted`.
+    pub engine: &'static str,
+    /// The shipped toy model, or scripted text.
+    pub is_demo: bool,
+    pub owned_by: String,
+}
+
+/// One answer to generate.
+#[derive(Debug, Clone)]
+pub struct Job {
+    pub request_id: RequestId,
+    pub model: ModelName,
+    /// OpenAI messages, content flattened to a string or null.
+    pub messages: Vec<Value>,
+    /// OpenAI tool definitions.
+    pub tools: Vec<Value>,
+    pub tool_choice: ToolChoice,
+    pub sampling: Sampling,
+    /// At most [`STOPS_MAX`] texts; none of them ever reaches the client.
+    pub stop: Vec<String>,
+    pub constraint: Constraint,
+    /// How many likeliest tokens to report for each token; `None` reports nothing.
+    pub logprobs: Option<u8>,
+    /// Completion tokens, reasoning included. An engine lowers it to what its context leaves.
+    pub max_tokens: u32,
+    /// The client's body, for engines by URL.
+    pub raw: Bytes,
+}
+
+/// Stop texts of one job.
+pub const STOPS_MAX: usize = 16;
+
+/// What comes out of a job, in order.
+#[derive(Debug, Clone, PartialEq)]
+pub enum EngineEvent {
+    /// The prompt was read. `None` where an engine by URL cannot say yet.
+    Started { prompt_tokens: Option<u64> },
+    Delta {
+        channel: Channel,
+        text: String,
+        /// Cumulative over the job, tool calls and reasoning included.
+        completion_tokens: u32,
+        logprobs: Vec<TokenLogprob>,
+    },
+    /// A whole call; `arguments` is JSON text as the model wrote it.
+    ToolCall {
+        index: u32,
+        id: String,
+        name: String,
+        arguments: String,
+        completion_tokens: u32,
+    },
+    Finished { finish: FinishReason, usage: Usage },
+    Failed(EngineError),
+}
+
+/// Why there is no answer.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum EngineError {
+    #[error("{message}")]
+    InvalidRequest { message: String, param: Option<String>, code: &'static str },
+    #[error("the prompt has {prompt} tokens and the context holds {limit}")]
+    ContextLengthExceeded { prompt: u64, limit: u64 },
+    #[error("every place in the engine's queue is taken")]
+    Overloaded { retry_after_ms: u64 },
+    /// The engine is starting again.
+    #[error("the engine is not ready")]
+    Unavailable,
+    #[error("the engine failed while it worked on this job")]
+    Crashed,
+    #[error("the engine did not answer in time")]
+    Timeout,
+}
+
+impl EngineError {
+    /// Whether another worker, or this one later, may do better. Once text has left, a retry
+    /// would repeat it: that is for the caller to see.
+    pub const fn retryable(&self) -> bool {
+        match self {
+            Self::InvalidRequest { .. } | Self::ContextLengthExceeded { .. } => false,
+            Self::Overloaded { .. } | Self::Unavailable | Self::Crashed | Self::Timeout => true,
+        }
+    }
+}
+
+/// A running job. Dropping it cancels, within one token.
+#[derive(Debug)]
+pub struct Generation {
+    pub events: mpsc::Receiver<EngineEvent>,
+}
+
+/// How busy an engine is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EngineLoad {
+    pub running: u32,
+    pub waiting: u32,
+    pub permits: u32,
+}
+
+/// Something that generates. Never blocks: what takes time happens behind the [`Generation`].
+pub trait Engine: Send + Sync + 'static {
+    fn models(&self) -> Vec<ModelCard>;
+
+    /// Admits a job, or says at once why not.
+    fn generate(&self, job: Job) -> Result<Generation, EngineError>;
+
+    fn load(&self) -> EngineLoad;
+
+    /// Whether a job would be worked on now.
+    fn is_ready(&self) -> bool;
+}
+
+/// Why an engine did not start.
+#[derive(Debug, Error)]
+pub enum EngineStartError {
+    #[error("the engine's configuration is wrong: {0}")]
+    Config(String),
+    #[error("failed to read the model's files")]
+    Manifest(#[from] ManifestError),
+    #[error("failed to unpack the demo model into {path}")]
+    Demo { path: std::path::PathBuf, source: std::io::Error },
+    #[error("failed to run the engine program {path}")]
+    Program { path: std::path::PathBuf, source: std::io::Error },
+    #[error("the engine program ended before it was ready; its log says why")]
+    NotReady,
+    #[error("failed to set up the client for the upstream server")]
+    Client(#[from] reqwest::Error),
+}
+
+/// Starts the engine that `config` names and returns once it has generated a first token
+/// (`mistralrs`), or at once (the others). Its tasks live in `lifecycle`.
+pub async fn start(
+    config: &EngineConfig,
+    lifecycle: &Lifecycle,
+    clock: Arc<dyn Clock>,
+) -> Result<Arc<dyn Engine>, EngineStartError> {
+    config.check().map_err(EngineStartError::Config)?;
+    match config {
+        EngineConfig::Mistralrs(config) => {
+            Ok(Arc::new(mistralrs::Mistralrs::start(config, lifecycle, clock).await?))
+        }
+        EngineConfig::OpenaiUpstream(config) => {
+            Ok(Arc::new(openai_upstream::OpenaiUpstream::new(config, lifecycle).await?))
+        }
+        EngineConfig::Scripted(config) => {
+            Ok(Arc::new(scripted::Scripted::new(config, lifecycle)))
+        }
+    }
+}
+
+/// What a job may not carry to any engine: numbers that JSON cannot say, too many stops.
+fn check_job(job: &Job) -> Result<(), EngineError> {
+    let sampling = &job.sampling;
+    let numbers = [
+        ("temperature", sampling.temperature),
+        ("top_p", sampling.top_p),
+        ("presence_penalty", sampling.presence_penalty),
+        ("frequency_penalty", sampling.frequency_penalty),
+    ];
+    let bias = sampling.logit_bias.iter().map(|(_, bias)| ("logit_bias", *bias));
+    if let Some((param, _)) = numbers.into_iter().chain(bias).find(|(_, number)| !number.is_finite()) {
+        return Err(invalid(param, "is not a finite number"));
+    }
+    if job.stop.len() > STOPS_MAX || job.stop.iter().any(String::is_empty) {
+        return Err(invalid("stop", "has too many or empty texts"));
+    }
+    if job.max_tokens == 0 {
+        return Err(invalid("max_completion_tokens", "must be at least 1"));
+    }
+    Ok(())
+}
+
+fn invalid(param: &str, problem: &str) -> EngineError {
+    EngineError::InvalidRequest {
+        message: format!("'{param}' {problem}"),
+        param: Some(param.to_owned()),
+        code: "invalid_value",
+    }
+}

@@ -1,0 +1,207 @@
+//! mistral.rs in a child process, and the supervisor that keeps one running.
+//!
+//! Shape: [`Mistralrs`] admits jobs; each job is a task that waits for a permit and for a child
+//! that is ready, then hands itself to the child's [`link::Link`]. The [`supervisor`] owns the
+//! child: it starts it, generates a token with it before it calls it ready, watches it, and starts
+//! another when it dies, hangs or grows too large.
+//!
+//! Invariants: a job's permit is held until the child has said that the job is over, so that the
+//! engine never holds more jobs than permits; a child that dies ends its jobs with `Crashed`; the
+//! child dies with this process (stdin ends) and with its supervisor (killed on drop).
+
+mod link;
+mod supervisor;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cocoon_primitives::{Clock, ModelName};
+use cocoon_runtime::Lifecycle;
+use tokio::sync::{mpsc, watch};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use self::link::Link;
+use self::supervisor::Supervisor;
+use super::admission::{Admission, Place};
+use super::config::MistralrsConfig;
+use super::manifest::model_digest;
+use super::{
+    Engine, EngineError, EngineEvent, EngineLoad, EngineStartError, Generation, Job, ModelCard,
+    check_job, demo,
+};
+
+/// Shapes every answer, so it is part of the model's digest.
+const SETTINGS: &str = "mistral.rs 0.8.1";
+
+/// How long a job that was admitted waits for a child that is being restarted.
+const RESTART_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Events of a job beyond two for each token.
+const EVENTS_MARGIN: usize = 64;
+
+pub(super) struct Mistralrs {
+    card: ModelCard,
+    admission: Arc<Admission>,
+    state: watch::Receiver<State>,
+    lifecycle: Lifecycle,
+}
+
+/// The child as jobs see it.
+#[derive(Debug, Clone)]
+enum State {
+    /// Being started, for the first time or again.
+    Starting,
+    Ready(Arc<Link>),
+    /// Starting failed more than once in a row; it is tried again, but nobody should wait.
+    Down,
+}
+
+impl Mistralrs {
+    pub(super) async fn start(
+        config: &MistralrsConfig,
+        lifecycle: &Lifecycle,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, EngineStartError> {
+        let (folder, is_demo) = folder(config).await?;
+        let name = public_name(config, &folder)?;
+        let manifest = {
+            let folder = folder.clone();
+            tokio::task::spawn_blocking(move || model_digest(&folder, SETTINGS))
+        };
+        let manifest_digest = manifest.await.map_err(|_| EngineStartError::NotReady)??;
+        let patience = Duration::from_millis(config.queue_timeout_ms);
+        let admission = Arc::new(Admission::new(config.permits, config.queue, patience));
+        let (publish, mut state) = watch::channel(State::Starting);
+        let give_up = CancellationToken::new();
+        let supervisor = Supervisor {
+            program: program(config)?,
+            folder,
+            config: config.clone(),
+            state: publish,
+            clock,
+            give_up: give_up.clone(),
+        };
+        // A first failure to run the program at all is the configuration's fault.
+        supervisor.probe()?;
+        let (soft, idle) = (lifecycle.soft().clone(), Arc::clone(&admission));
+        lifecycle.spawn("engine.supervisor", async move {
+            tokio::select! {
+                () = supervisor.run() => {}
+                () = async { soft.cancelled().await; idle.idle().await } => {}
+            }
+        });
+        let first = state.wait_for(|state| !matches!(state, State::Starting)).await;
+        let context_length = match first.as_deref() {
+            Ok(State::Ready(link)) => link.context_length(),
+            _ => {
+                give_up.cancel();
+                return Err(EngineStartError::NotReady);
+            }
+        };
+        drop(first);
+        let owned_by = if is_demo { "cocoon" } else { "local" }.to_owned();
+        let card = ModelCard {
+            name,
+            context_length,
+            manifest_digest,
+            engine: "mistralrs",
+            is_demo,
+            owned_by,
+        };
+        Ok(Self { card, admission, state, lifecycle: lifecycle.clone() })
+    }
+}
+
+impl Engine for Mistralrs {
+    fn models(&self) -> Vec<ModelCard> {
+        vec![self.card.clone()]
+    }
+
+    fn generate(&self, job: Job) -> Result<Generation, EngineError> {
+        check_job(&job)?;
+        if self.lifecycle.is_draining() || matches!(*self.state.borrow(), State::Down) {
+            return Err(EngineError::Unavailable);
+        }
+        let place = self.admission.enter()?;
+        let tokens = usize::try_from(job.max_tokens.min(self.card.context_length));
+        let capacity = tokens.unwrap_or(usize::MAX).saturating_mul(2) + EVENTS_MARGIN;
+        let (sender, events) = mpsc::channel(capacity);
+        let work = work(job, place, self.state.clone(), sender);
+        self.lifecycle.spawn("engine.job", work);
+        Ok(Generation { events })
+    }
+
+    fn load(&self) -> EngineLoad {
+        self.admission.load()
+    }
+
+    fn is_ready(&self) -> bool {
+        !self.lifecycle.is_draining() && matches!(*self.state.borrow(), State::Ready(_))
+    }
+}
+
+/// One job, from the queue to its last event.
+async fn work(
+    job: Job,
+    place: Place,
+    mut state: watch::Receiver<State>,
+    events: mpsc::Sender<EngineEvent>,
+) {
+    let Some(_turn) = place.turn(&events).await else { return };
+    let ready = state.wait_for(|state| matches!(state, State::Ready(_)));
+    let link = tokio::select! {
+        biased;
+        () = events.closed() => return,
+        ready = timeout(RESTART_PATIENCE, ready) => match ready.ok().and_then(Result::ok).as_deref() {
+            Some(State::Ready(link)) => Some(Arc::clone(link)),
+            _ => None,
+        },
+    };
+    match link {
+        Some(link) => link.perform(job, events).await,
+        // Nothing was sent yet, so the channel has room.
+        None => drop(events.try_send(EngineEvent::Failed(EngineError::Unavailable))),
+    }
+}
+
+/// The model's folder, and whether it is the shipped one.
+async fn folder(config: &MistralrsConfig) -> Result<(PathBuf, bool), EngineStartError> {
+    if config.model == "demo" {
+        let models = config.models_dir.clone().ok_or_else(|| {
+            EngineStartError::Config("models_dir is needed to unpack the demo model".to_owned())
+        })?;
+        let unpacked = tokio::task::spawn_blocking(move || demo::unpack(&models)).await;
+        return Ok((unpacked.map_err(|_| EngineStartError::NotReady)??, true));
+    }
+    let folder = PathBuf::from(&config.model);
+    if !folder.is_dir() {
+        let problem = format!("model: {} is not a folder; download the model first", config.model);
+        return Err(EngineStartError::Config(problem));
+    }
+    Ok((folder, false))
+}
+
+fn public_name(
+    config: &MistralrsConfig,
+    folder: &std::path::Path,
+) -> Result<ModelName, EngineStartError> {
+    if let Some(name) = &config.name {
+        return Ok(name.clone());
+    }
+    let last = folder.canonicalize().ok();
+    let last = last.as_ref().and_then(|path| path.file_name()).and_then(|name| name.to_str());
+    last.and_then(|name| name.parse().ok()).ok_or_else(|| {
+        EngineStartError::Config("the model's folder has no name; set `name`".to_owned())
+    })
+}
+
+fn program(config: &MistralrsConfig) -> Result<PathBuf, EngineStartError> {
+    if let Some(program) = &config.engine_bin {
+        return Ok(program.clone());
+    }
+    let own = std::env::current_exe();
+    let own = own.map_err(|source| EngineStartError::Program { path: PathBuf::new(), source })?;
+    Ok(own.with_file_name(format!("cocoon-engine{}", std::env::consts::EXE_SUFFIX)))
+}

@@ -1,0 +1,154 @@
+//! What cannot be served: a status, OpenAI's error object, and whether another worker may do
+//! better. A 400-class refusal is the client's own fault and reaches it unchanged.
+
+use bytes::Bytes;
+use cocoon_openai_wire::error::{ErrorBody, InvalidRequest, kind};
+use cocoon_uplink_wire::headers;
+use http::header::{CONTENT_TYPE, HeaderName, RETRY_AFTER};
+use http::{HeaderValue, Response, StatusCode};
+use serde::Serialize;
+
+use super::body::UplinkBody;
+use crate::engine::EngineError;
+
+const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
+/// Clients ignore a longer wait, or give up over it.
+const RETRY_AFTER_MS_MAX: u64 = 60_000;
+/// Keeps the whole body far under the bound of a refusal.
+const MESSAGE_CHARS_MAX: usize = 2000;
+
+/// Why a request gets no answer.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    status: StatusCode,
+    /// Another worker may do better.
+    is_retryable: bool,
+    retry_after_ms: Option<u64>,
+    body: ErrorBody,
+}
+
+impl Refusal {
+    fn new(status: StatusCode, body: ErrorBody) -> Self {
+        Self { status, is_retryable: false, retry_after_ms: None, body }
+    }
+
+    pub(super) fn unknown_route() -> Self {
+        let body = ErrorBody::new(kind::INVALID_REQUEST, "Unknown request URL.");
+        Self::new(StatusCode::NOT_FOUND, body.code("unknown_url"))
+    }
+
+    /// The gateway chose a worker that does not serve the model, so another one may.
+    pub(super) fn unknown_model() -> Self {
+        let body = ErrorBody::new(kind::INVALID_REQUEST, "The model does not exist.");
+        let body = body.code("model_not_found").param("model");
+        Self { is_retryable: true, ..Self::new(StatusCode::NOT_FOUND, body) }
+    }
+
+    /// The gateway left out, or garbled, what no answer starts without.
+    pub(super) fn bad_head(header: &str) -> Self {
+        Self::internal(&format!("the header {header} is missing or malformed"))
+    }
+
+    pub(super) fn prompt_over_limit() -> Self {
+        Self::internal("the prompt has more tokens than were reserved for it")
+    }
+
+    pub(super) fn answer_too_large() -> Self {
+        let message = "The answer grew too large to send.";
+        let body = ErrorBody::new(kind::SERVER, message).code("answer_too_large");
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, body)
+    }
+
+    /// A fault between gateway and worker, which no client can mend.
+    pub(super) fn internal(why: &str) -> Self {
+        tracing::warn!("a request was refused: {why}");
+        let message = "The worker could not serve the request.";
+        let body = ErrorBody::new(kind::SERVER, message).code("worker_refused");
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, body)
+    }
+
+    pub(super) fn code(&self) -> &str {
+        self.body.error.code.as_deref().unwrap_or_default()
+    }
+
+    pub(super) fn into_response(self) -> Response<UplinkBody> {
+        let mut response = Response::new(UplinkBody::whole(self.body.to_json().into()));
+        *response.status_mut() = self.status;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if self.is_retryable {
+            headers.insert(headers::RETRYABLE, HeaderValue::from_static("1"));
+        }
+        if let Some(wait_ms) = self.retry_after_ms {
+            headers.insert(RETRY_AFTER_MS, wait_ms.into());
+            headers.insert(RETRY_AFTER, wait_ms.div_ceil(1000).into());
+        }
+        response
+    }
+
+    /// The payload of an error frame, for a failure after the head.
+    pub(super) fn to_frame_payload(&self) -> Bytes {
+        #[derive(Serialize)]
+        struct Payload<'a> {
+            status: u16,
+            retryable: bool,
+            #[serde(flatten)]
+            body: &'a ErrorBody,
+        }
+        let (status, retryable) = (self.status.as_u16(), self.is_retryable);
+        let payload = Payload { status, retryable, body: &self.body };
+        serde_json::to_vec(&payload).expect("an error object has string keys").into()
+    }
+}
+
+impl From<InvalidRequest> for Refusal {
+    fn from(invalid: InvalidRequest) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, invalid.into())
+    }
+}
+
+impl From<EngineError> for Refusal {
+    fn from(error: EngineError) -> Self {
+        let is_retryable = error.retryable();
+        let mut retry_after_ms = None;
+        let (status, kind, code, message) = match &error {
+            EngineError::InvalidRequest { message, code, .. } => {
+                (StatusCode::BAD_REQUEST, kind::INVALID_REQUEST, *code, message.clone())
+            }
+            EngineError::ContextLengthExceeded { prompt, limit } => {
+                let message = format!(
+                    "This model's maximum context length is {limit} tokens. However, your \
+                     messages resulted in {prompt} tokens. Please reduce the length of the \
+                     messages."
+                );
+                let code = "context_length_exceeded";
+                (StatusCode::BAD_REQUEST, kind::INVALID_REQUEST, code, message)
+            }
+            EngineError::Overloaded { retry_after_ms: wait_ms } => {
+                retry_after_ms = Some((*wait_ms).clamp(1, RETRY_AFTER_MS_MAX));
+                let message = "The worker is overloaded. Please retry shortly.".to_owned();
+                (StatusCode::SERVICE_UNAVAILABLE, kind::UNAVAILABLE, "overloaded", message)
+            }
+            EngineError::Unavailable => {
+                let message = "The engine is restarting. Please retry shortly.".to_owned();
+                (StatusCode::SERVICE_UNAVAILABLE, kind::UNAVAILABLE, "engine_unavailable", message)
+            }
+            EngineError::Crashed => {
+                let message = "The engine failed while it served the request.".to_owned();
+                (StatusCode::BAD_GATEWAY, kind::SERVER, "engine_failed", message)
+            }
+            EngineError::Timeout => {
+                let message = "The engine took too long.".to_owned();
+                (StatusCode::GATEWAY_TIMEOUT, kind::SERVER, "engine_timeout", message)
+            }
+        };
+        let message: String = message.chars().take(MESSAGE_CHARS_MAX).collect();
+        let mut body = ErrorBody::new(kind, message).code(code);
+        body.error.param = match error {
+            EngineError::InvalidRequest { param, .. } => param,
+            EngineError::ContextLengthExceeded { .. } => Some("messages".to_owned()),
+            _ => None,
+        };
+        Self { status, is_retryable, retry_after_ms, body }
+    }
+}
