@@ -133,6 +133,8 @@ def run_examples(values, state):
     for script in sorted(EXAMPLES.glob("curl/*.sh")):
         step(f"sdk-examples/curl/{script.name}")
         subprocess.run(["sh", script], env=environment, check=True, timeout=120)
+    step("sdk-examples/rust")
+    subprocess.run([BIN / "cocoon-sdk-example"], env=environment, check=True, timeout=120)
     step("sdk-examples/python")
     tests = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", EXAMPLES / "python"]
     subprocess.run(tests, env=environment, check=True, timeout=600)

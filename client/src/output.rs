@@ -39,6 +39,10 @@ pub(crate) fn table<R: Into<Row>>(
         table.set_header(header);
     }
     table.add_rows(rows);
+    // The first column starts at the edge; the others keep a space on both sides.
+    if let Some(first) = table.column_mut(0) {
+        first.set_padding((0, 1));
+    }
     line(&table.trim_fmt())
 }
 

@@ -23,8 +23,7 @@ use tokio::sync::mpsc;
 
 use crate::api::{self, ApiParts, StartedAt};
 use crate::auth::{
-    Authenticator, IdentityError, KeyTable, SecretSeed, Sessions, SignIn, Throttle,
-    record_key_uses,
+    Authenticator, IdentityError, KeyTable, SecretSeed, Sessions, SignIn, Throttle, record_key_uses,
 };
 use crate::config::Config;
 use crate::dispatch::{DispatchLimits, DispatchParts, Dispatcher, PriceList};
@@ -96,7 +95,10 @@ struct Keys {
 
 impl Gateway {
     /// Starts every part and returns once all sockets are bound and `endpoints.json` names them.
-    pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<RunningGateway, StartError> {
+    pub async fn start(
+        config: Config,
+        clock: Arc<dyn Clock>,
+    ) -> Result<RunningGateway, StartError> {
         let stages = Stages::default();
         let started = Box::pin(assemble(config, clock, stages.clone())).await;
         if started.is_err() {
@@ -150,11 +152,11 @@ impl RunningGateway {
     }
 
     /// Takes nothing new, lets what runs finish until `deadline`, then settles and closes.
-    pub async fn drain(self, deadline: Duration) -> Drained {
+    pub async fn drain(&self, deadline: Duration) -> Drained {
         let edge = self.stages.edge.drain(deadline).await;
         let dispatch = self.stages.dispatch.drain(STAGE_DEADLINE).await;
         let core = self.stages.core.drain(STAGE_DEADLINE).await;
-        self.store.close().await;
+        self.store.clone().close().await;
         let stopped = [edge, dispatch, core].into_iter().filter_map(|stage| match stage {
             Drained::Finished => None,
             Drained::Stopped { tasks } => Some(tasks),

@@ -125,7 +125,9 @@ impl Problems {
 impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("the configuration is not valid:")?;
-        self.0.iter().try_for_each(|problem| write!(f, "\n  {}: {}", problem.field, problem.message))
+        self.0
+            .iter()
+            .try_for_each(|problem| write!(f, "\n  {}: {}", problem.field, problem.message))
     }
 }
 

@@ -139,6 +139,7 @@ impl Dispatcher {
             // an error can only come as an event.
             Err(_) => (MeteredBody::waiting(opening, self.pace(), deadline), None),
         };
+        self.live.watch(facts.request_id, body.cell());
         let mut response = Response::new(Body::new(body));
         facts.write_head(&mut response, worker, "text/event-stream; charset=utf-8");
         Ok(response)
@@ -240,12 +241,13 @@ impl Dispatcher {
         fleet.models(now).into_iter().find(|served| served.name == *model)
     }
 
-    /// Whether a model that nobody serves now exists at all.
+    /// Whether a model that nobody serves now exists at all. While no worker is connected nobody
+    /// can tell: a gateway that has just started must not deny what its workers bring back.
     fn is_known(&self, model: &ModelName) -> bool {
-        if self.prices.names(model) {
+        let mut fleet = lock(&self.fleet);
+        if self.prices.names(model) || fleet.is_empty() {
             return true;
         }
-        let mut fleet = lock(&self.fleet);
         match fleet.pick(model, self.clock.now(), 0, &[]) {
             Err(unavailable) => unavailable != cocoon_fleet::Unavailable::UnknownModel,
             // One arrived this very moment.

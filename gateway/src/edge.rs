@@ -12,6 +12,7 @@ pub mod body;
 mod cors;
 mod held;
 mod observe;
+pub mod path;
 pub mod principal;
 pub mod problem;
 mod recover;
@@ -43,3 +44,6 @@ pub fn wrap(routes: Router, parts: &EdgeParts) -> Router {
         .layer(from_fn(cors::cors))
         .layer(from_fn(observe::observe))
 }
+
+#[cfg(test)]
+mod tests;

@@ -28,7 +28,9 @@ fn main() -> ExitCode {
     });
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return fail(&anyhow::Error::new(error).context("failed to start the runtime")),
+        Err(error) => {
+            return fail(&anyhow::Error::new(error).context("failed to start the runtime"));
+        }
     };
     let code = runtime.block_on(run(cli.command));
     runtime.shutdown_timeout(RUNTIME_STOP);

@@ -79,7 +79,9 @@ pub const STOPS_MAX: usize = 16;
 #[derive(Debug, Clone, PartialEq)]
 pub enum EngineEvent {
     /// The prompt was read. `None` where an engine by URL cannot say yet.
-    Started { prompt_tokens: Option<u64> },
+    Started {
+        prompt_tokens: Option<u64>,
+    },
     Delta {
         channel: Channel,
         text: String,
@@ -95,7 +97,10 @@ pub enum EngineEvent {
         arguments: String,
         completion_tokens: u32,
     },
-    Finished { finish: FinishReason, usage: Usage },
+    Finished {
+        finish: FinishReason,
+        usage: Usage,
+    },
     Failed(EngineError),
 }
 
@@ -187,9 +192,7 @@ pub async fn start(
         EngineConfig::OpenaiUpstream(config) => {
             Ok(Arc::new(openai_upstream::OpenaiUpstream::new(config, lifecycle).await?))
         }
-        EngineConfig::Scripted(config) => {
-            Ok(Arc::new(scripted::Scripted::new(config, lifecycle)))
-        }
+        EngineConfig::Scripted(config) => Ok(Arc::new(scripted::Scripted::new(config, lifecycle))),
     }
 }
 
@@ -203,7 +206,9 @@ fn check_job(job: &Job) -> Result<(), EngineError> {
         ("frequency_penalty", sampling.frequency_penalty),
     ];
     let bias = sampling.logit_bias.iter().map(|(_, bias)| ("logit_bias", *bias));
-    if let Some((param, _)) = numbers.into_iter().chain(bias).find(|(_, number)| !number.is_finite()) {
+    if let Some((param, _)) =
+        numbers.into_iter().chain(bias).find(|(_, number)| !number.is_finite())
+    {
         return Err(invalid(param, "is not a finite number"));
     }
     if job.stop.len() > STOPS_MAX || job.stop.iter().any(String::is_empty) {

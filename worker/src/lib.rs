@@ -4,6 +4,7 @@
 //! what this machine is, [`uplink`] dials a gateway, enrols and serves. [`compose`] alone names
 //! the concrete parts; [`config`] alone reads files.
 
+pub mod cli;
 pub mod compose;
 pub mod config;
 pub mod engine;

@@ -1,53 +1,20 @@
 //! `cocoon-worker`: parse, set up telemetry, build, run, drain.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::Parser as _;
 use cocoon_runtime::telemetry::{self, TelemetryConfig};
 use cocoon_runtime::{Drained, Lifecycle, Signals, SystemClock};
+#[cfg(feature = "soft-tee")]
+use cocoon_worker::cli::SoftTee;
+use cocoon_worker::cli::{Cli, Command, ConfigFile, EXIT_CONFIG};
 use cocoon_worker::compose;
 use cocoon_worker::config::Config;
 
 /// What answers get to finish after the first signal.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(30);
-const EXIT_CONFIG: u8 = 64;
-
-/// Serves a model to a gateway that it dials.
-#[derive(Debug, Parser)]
-#[command(name = "cocoon-worker", version)]
-struct Cli {
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Debug, Subcommand)]
-enum Command {
-    /// Load the engine, dial the gateway and serve.
-    Serve(ConfigFile),
-    /// Check a configuration and exit.
-    CheckConfig(ConfigFile),
-    /// Keys of the development substitute for a trusted environment: no protection at all.
-    #[cfg(feature = "soft-tee")]
-    #[command(subcommand)]
-    SoftTee(SoftTee),
-}
-
-#[derive(Debug, Args)]
-struct ConfigFile {
-    #[arg(long = "config", value_name = "FILE")]
-    path: PathBuf,
-}
-
-#[cfg(feature = "soft-tee")]
-#[derive(Debug, Subcommand)]
-enum SoftTee {
-    /// Make root.key and root.pub in a folder; existing ones are kept.
-    Init { dir: PathBuf },
-}
-
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Serve(ConfigFile { path }) => match load(&path) {

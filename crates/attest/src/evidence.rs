@@ -122,3 +122,29 @@ fn appraise_software(
 ) -> Result<Assurance, EvidenceFault> {
     Err(EvidenceFault::SoftwareNotBuilt)
 }
+
+#[cfg(all(test, not(feature = "soft-tee")))]
+mod tests {
+    use super::*;
+    use crate::policy::{ModelRule, PolicyError, PolicyFile};
+
+    #[test]
+    fn a_default_build_refuses_software_at_start_and_at_enrolment() {
+        let plain = PolicyFile {
+            mode: Mode::Development,
+            insecure_allow_software_tee: false,
+            software_roots: Vec::new(),
+            models: ModelRule::ANY,
+            lease_seconds: 600,
+        };
+        let lax = PolicyFile { insecure_allow_software_tee: true, ..plain.clone() };
+        assert!(lax.validate().unwrap_err().contains(&PolicyError::SoftwareNotBuilt));
+        let verdict = appraise(
+            &Evidence::Software(Vec::new()),
+            &[0; 64],
+            &plain.validate().unwrap(),
+            Timestamp::EPOCH,
+        );
+        assert_eq!(verdict, Err(EvidenceFault::SoftwareNotBuilt));
+    }
+}

@@ -5,23 +5,20 @@
 //!
 //! Invariants: no pick without a live lease; a draining worker gets nothing new; a model that
 //! hardware serves is never served by software; load never exceeds what a worker said it takes.
+//!
+//! [`Attested`]: cocoon_attest::enrol::Attested
 
+mod fleet;
 mod member;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use cocoon_attest::enrol::Attested;
 use cocoon_attest::lease::Lease;
-use cocoon_attest::renewal::Renewed;
-use cocoon_primitives::{Assurance, LeaseId, ModelName, Timestamp, WorkerId};
+use cocoon_primitives::{Assurance, ModelName, WorkerId};
 
-use member::Member;
-
-/// Model names remembered at most, so that a model whose workers left is `NoWorker`, not unknown.
-const NAMES_MAX: usize = 4096;
+pub use fleet::Fleet;
 
 /// What a worker does now and what it can take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,205 +61,4 @@ pub struct ServedModel {
     pub embeddings: bool,
     pub is_demo: bool,
     pub owned_by: String,
-}
-
-/// The workers of one gateway.
-#[derive(Debug)]
-pub struct Fleet<L> {
-    members: HashMap<WorkerId, Member<L>>,
-    /// Names that some worker served.
-    names: BTreeSet<ModelName>,
-}
-
-impl<L: Clone> Default for Fleet<L> {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl<L: Clone> Fleet<L> {
-    pub fn new() -> Self {
-        Self { members: HashMap::new(), names: BTreeSet::new() }
-    }
-
-    /// Admits a worker. One that was a member under another lease is replaced: its old link is
-    /// returned, to be closed.
-    pub fn admit(&mut self, attested: Attested, link: L, now: Timestamp) -> Option<L> {
-        self.insert(attested.into_lease(), link, now)
-    }
-
-    fn insert(&mut self, lease: Lease, link: L, now: Timestamp) -> Option<L> {
-        for model in &lease.models {
-            if self.names.len() < NAMES_MAX {
-                self.names.insert(model.name.clone());
-            }
-        }
-        let worker = lease.worker_id;
-        self.members.insert(worker, Member::new(lease, link, now)).map(|old| old.link)
-    }
-
-    /// Picks a worker for one request and counts the request until [`Self::finished`].
-    ///
-    /// `random` is 64 random bits; `exclude` are the workers that this request already tried.
-    pub fn pick(
-        &mut self,
-        model: &ModelName,
-        now: Timestamp,
-        random: u64,
-        exclude: &[WorkerId],
-    ) -> Result<Pick<L>, Unavailable> {
-        if !self.names.contains(model) {
-            return Err(Unavailable::UnknownModel);
-        }
-        let assurance = self.assurance(model, now).ok_or(Unavailable::NoWorker)?;
-        let serving: Vec<&Member<L>> = self
-            .members
-            .values()
-            .filter(|member| member.serves(model, now) && member.lease.assurance == assurance)
-            .filter(|member| !exclude.contains(&member.lease.worker_id))
-            .collect();
-        if serving.is_empty() {
-            return Err(Unavailable::NoWorker);
-        }
-        let free: Vec<&Member<L>> =
-            serving.into_iter().filter(|member| member.has_room()).collect();
-        if free.is_empty() {
-            return Err(Unavailable::Saturated);
-        }
-        // A worker that failed lately serves only where nobody else is left.
-        let sound: Vec<&Member<L>> =
-            free.iter().copied().filter(|member| !member.is_suspended(now)).collect();
-        let worker = choose(if sound.is_empty() { free } else { sound }, random);
-        let member = self.members.get_mut(&worker).ok_or(Unavailable::NoWorker)?;
-        member.in_flight = member.in_flight.saturating_add(1);
-        Ok(Pick { worker, lease: Arc::clone(&member.lease), link: member.link.clone() })
-    }
-
-    /// A picked request ended, however it ended.
-    pub fn finished(&mut self, worker: WorkerId) {
-        if let Some(member) = self.members.get_mut(&worker) {
-            member.in_flight = member.in_flight.saturating_sub(1);
-        }
-    }
-
-    /// The worker reported its load.
-    pub fn load(&mut self, worker: WorkerId, load: Load) {
-        if let Some(member) = self.members.get_mut(&worker) {
-            member.load = load;
-        }
-    }
-
-    /// The lease was prolonged. A lease that was replaced meanwhile stays as it is.
-    pub fn renewed(&mut self, renewed: Renewed) {
-        let lease = renewed.into_lease();
-        if let Some(member) = self.members.get_mut(&lease.worker_id)
-            && member.lease.lease_id == lease.lease_id
-        {
-            member.lease = Arc::new(lease);
-        }
-    }
-
-    /// Nothing new goes to this worker under this lease; what runs, finishes.
-    pub fn drain(&mut self, worker: WorkerId, lease: LeaseId) {
-        if let Some(member) = self.members.get_mut(&worker)
-            && member.lease.lease_id == lease
-        {
-            member.draining = true;
-        }
-    }
-
-    /// The connection of this lease is gone. A newer lease of the same worker stays.
-    pub fn remove(&mut self, worker: WorkerId, lease: LeaseId) {
-        if self.members.get(&worker).is_some_and(|member| member.lease.lease_id == lease) {
-            self.members.remove(&worker);
-        }
-    }
-
-    /// The worker failed a request: it is passed over for a while, longer each time.
-    pub fn strike(&mut self, worker: WorkerId, now: Timestamp) {
-        if let Some(member) = self.members.get_mut(&worker) {
-            member.strike(now);
-        }
-    }
-
-    /// Drains every worker whose lease has ended, and returns those links.
-    pub fn expire(&mut self, now: Timestamp) -> Vec<(WorkerId, L)> {
-        let mut ended = Vec::new();
-        for (worker, member) in &mut self.members {
-            if !member.draining && !member.lease.is_live(now) {
-                member.draining = true;
-                ended.push((*worker, member.link.clone()));
-            }
-        }
-        ended
-    }
-
-    /// Requests that were picked for this worker and have not finished.
-    pub fn in_flight(&self, worker: WorkerId) -> u32 {
-        self.members.get(&worker).map_or(0, |member| member.in_flight)
-    }
-
-    /// Members, draining ones included.
-    pub fn len(&self) -> usize {
-        self.members.len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.members.is_empty()
-    }
-
-    /// What can be asked for now, by name.
-    pub fn models(&self, now: Timestamp) -> Vec<ServedModel> {
-        let mut served: BTreeMap<&ModelName, ServedModel> = BTreeMap::new();
-        for member in self.members.values().filter(|member| member.is_open(now)) {
-            for model in &member.lease.models {
-                if self.assurance(&model.name, now) != Some(member.lease.assurance) {
-                    continue;
-                }
-                let entry = served.entry(&model.name).or_insert_with(|| ServedModel {
-                    name: model.name.clone(),
-                    context_length: model.context_length,
-                    assurance: member.lease.assurance,
-                    workers: 0,
-                    embeddings: false,
-                    is_demo: model.is_demo,
-                    owned_by: model.owned_by.clone(),
-                });
-                entry.workers += 1;
-                entry.context_length = entry.context_length.min(model.context_length);
-            }
-        }
-        served.into_values().collect()
-    }
-
-    /// Which kind of worker serves a model: hardware as soon as one such worker has a live lease,
-    /// also while it drains, so that a retry never falls back to software.
-    fn assurance(&self, model: &ModelName, now: Timestamp) -> Option<Assurance> {
-        let mut found = None;
-        for member in self.members.values() {
-            if member.lease.is_live(now) && member.lease.model(model).is_some() {
-                if member.lease.assurance == Assurance::Hardware {
-                    return Some(Assurance::Hardware);
-                }
-                found = Some(Assurance::Software);
-            }
-        }
-        found
-    }
-}
-
-/// The less loaded of two that the random bits name: no herd runs to one idle worker.
-fn choose<L>(mut candidates: Vec<&Member<L>>, random: u64) -> WorkerId {
-    candidates.sort_unstable_by_key(|member| member.lease.worker_id);
-    let count = u64::try_from(candidates.len()).expect("a fleet fits in 64 bits");
-    let at = |index: u64| usize::try_from(index).expect("below the fleet's size");
-    let first = candidates[at((random & 0xffff_ffff) % count)];
-    if count == 1 {
-        return first.lease.worker_id;
-    }
-    // The second differs from the first: an offset of 1 to count - 1 behind it.
-    let offset = 1 + (random >> 32) % (count - 1);
-    let second = candidates[at(((random & 0xffff_ffff) % count + offset) % count)];
-    let better = if second.is_less_loaded_than(first) { second } else { first };
-    better.lease.worker_id
 }

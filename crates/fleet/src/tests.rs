@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use cocoon_attest::enrol::WorkloadModel;
-use cocoon_primitives::{Digest, WalletAddress};
+use cocoon_primitives::{Digest, LeaseId, Timestamp, WalletAddress};
 use proptest::prelude::*;
 
 use super::*;

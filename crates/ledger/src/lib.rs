@@ -2,7 +2,7 @@
 //!
 //! After TigerBeetle's accounts and transfers: an account is four running totals, a transfer is
 //! immutable, and a pending transfer is ended by exactly one other transfer that posts, voids or
-//! expires it. [`decide`] is a pure function from what is known ([`View`]) to the two accounts'
+//! expires it. [`decide()`] is a pure function from what is known ([`View`]) to the two accounts'
 //! new totals or a typed [`Rejection`]; [`Book`] keeps accounts and transfers in memory; a
 //! database gathers the view, decides, and persists in one transaction.
 //!

@@ -8,9 +8,25 @@ use serde::{Deserialize, Serialize};
 use crate::text::ParseError;
 
 /// An amount in nano-coins: 10⁻⁹ Gram. The whole supply fits in 63 bits.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(try_from = "u64", into = "u64")]
 pub struct Nano(u64);
+
+impl TryFrom<u64> for Nano {
+    type Error = ParseError;
+
+    fn try_from(nano: u64) -> Result<Self, ParseError> {
+        Self::new(nano).ok_or(ParseError { what: "amount in nano-coins" })
+    }
+}
+
+impl From<Nano> for u64 {
+    fn from(amount: Nano) -> Self {
+        amount.0
+    }
+}
 
 impl Nano {
     pub const ZERO: Self = Self(0);
@@ -87,7 +103,9 @@ impl FromStr for Nano {
 }
 
 /// A number of tokens.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 #[serde(transparent)]
 pub struct TokenCount(u64);
 
@@ -118,7 +136,9 @@ impl fmt::Display for TokenCount {
 }
 
 /// A price in nano-coins for one million tokens.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 #[serde(transparent)]
 pub struct TokenPrice(Nano);
 
@@ -151,6 +171,12 @@ mod tests {
         for text in ["", ".", "1.", ".5", "-1", "1e3", "1.0000000001", " 1", "99999999999"] {
             assert!(Nano::from_gram(text).is_err(), "{text:?} was read as an amount");
         }
+    }
+
+    #[test]
+    fn an_amount_above_the_supply_is_not_read() {
+        assert!(serde_json::from_str::<Nano>("9223372036854775807").is_ok());
+        assert!(serde_json::from_str::<Nano>("9223372036854775808").is_err());
     }
 
     #[test]

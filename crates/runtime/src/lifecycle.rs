@@ -132,7 +132,7 @@ mod tests {
         let lifecycle = Lifecycle::new();
         let broken = lifecycle.spawn("broken", async { panic!("on purpose") });
         let (sender, receiver) = tokio::sync::oneshot::channel();
-        lifecycle.spawn("sound", async move { drop(sender.send(7)) });
+        lifecycle.spawn("sound", async move { sender.send(7).unwrap() });
         assert_eq!(receiver.await, Ok(7));
         assert!(broken.await.is_ok());
         assert_eq!(lifecycle.drain(Duration::from_secs(5)).await, Drained::Finished);

@@ -163,3 +163,43 @@ pub fn prometheus() -> Result<PrometheusHandle, TelemetryError> {
         .map_err(TelemetryError::Metrics)?;
     Ok(HANDLE.get_or_init(|| handle).clone())
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn spans_reach_a_collector_when_the_guard_goes() {
+        let collector = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = format!("http://{}", collector.local_addr().unwrap());
+        let config =
+            TelemetryConfig { service: "test", otlp_endpoint: Some(endpoint), json: false };
+        let guard = init(&config).unwrap();
+        tracing::info_span!("exported").in_scope(|| {});
+        let flushed = tokio::task::spawn_blocking(move || drop(guard));
+
+        let (mut stream, _) = collector.accept().await.unwrap();
+        let mut received = Vec::new();
+        let mut buffer = [0; 4096];
+        while !received.windows(8).any(|part| part == b"exported") {
+            let count = stream.read(&mut buffer).await.unwrap();
+            assert!(count > 0, "{}", String::from_utf8_lossy(&received));
+            received.extend_from_slice(&buffer[..count]);
+        }
+        assert!(received.starts_with(b"POST /v1/traces "));
+        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+        flushed.await.unwrap();
+    }
+
+    #[test]
+    fn the_recorder_is_installed_once() {
+        let first = prometheus().unwrap();
+        let second = prometheus().unwrap();
+        metrics::counter!("cocoon_test_total").increment(1);
+        assert!(first.render().contains("cocoon_test_total 1"));
+        assert_eq!(first.render(), second.render());
+    }
+}

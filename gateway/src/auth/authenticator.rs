@@ -95,7 +95,9 @@ mod tests {
         keys.insert(lasting.sha256(), lasting.key_id(), WALLET, None);
         keys.insert(expired.sha256(), expired.key_id(), WALLET, Some(NOW));
         let gate = authenticator(Arc::clone(&keys));
-        let ask = |secret: &KeySecret| gate.authenticate(&headers(&format!("Bearer {}", secret.reveal())));
+        let ask = |secret: &KeySecret| {
+            gate.authenticate(&headers(&format!("Bearer {}", secret.reveal())))
+        };
         assert_eq!(ask(&lasting), Ok(Principal { wallet: WALLET, key: Some(lasting.key_id()) }));
         assert_eq!(ask(&expired), Err(AuthError::KeyExpired));
         assert_eq!(ask(&KeySecret::generate()), Err(AuthError::UnknownKey));

@@ -18,8 +18,9 @@ const ISSUER: &str = "cocoon-gateway";
 /// The longest token that is looked at; ours have about 330 characters.
 const TOKEN_CHARS_MAX: usize = 1024;
 /// RFC 8410: what stands before the seed of an Ed25519 key in PKCS #8.
-const PKCS8_PREFIX: [u8; 16] =
-    [0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20];
+const PKCS8_PREFIX: [u8; 16] = [
+    0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20,
+];
 
 #[derive(Serialize, Deserialize)]
 struct Claims {
@@ -134,7 +135,8 @@ mod tests {
         assert_eq!(ours.check(&token, NOW), Err(SessionError::Foreign));
         let good = ours.open(WALLET, NOW).token;
         let unsigned = good.rsplit_once('.').unwrap().0;
-        for broken in [format!("{unsigned}."), format!("{good}A"), "a.b.c".into(), "x".repeat(2000)] {
+        for broken in [format!("{unsigned}."), format!("{good}A"), "a.b.c".into(), "x".repeat(2000)]
+        {
             assert_eq!(ours.check(&broken, NOW), Err(SessionError::Foreign), "{broken}");
         }
     }
@@ -144,7 +146,10 @@ mod tests {
         // {"alg":"none"} and claims that would do.
         let head = "eyJhbGciOiJub25lIiwidHlwIjoiSldUIn0";
         let claims = ours_claims();
-        assert_eq!(sessions(1).check(&format!("{head}.{claims}."), NOW), Err(SessionError::Foreign));
+        assert_eq!(
+            sessions(1).check(&format!("{head}.{claims}."), NOW),
+            Err(SessionError::Foreign)
+        );
     }
 
     fn ours_claims() -> String {

@@ -73,8 +73,7 @@ impl SignIn {
         let attempt = hex::encode(super::random::<16>());
         let lifetime_end = now.saturating_add(NONCE_LIFETIME);
         let expires_at = Timestamp::from_seconds(lifetime_end.as_seconds());
-        let payload =
-            NoncePayload::issue(&self.nonce_key, super::random(), &attempt, expires_at);
+        let payload = NoncePayload::issue(&self.nonce_key, super::random(), &attempt, expires_at);
         Challenge { payload, attempt, expires_at }
     }
 

@@ -40,6 +40,10 @@ fn as_text(report: &LedgerReport) -> String {
         text.push_str("\nproblem: ");
         text.push_str(problem);
     }
-    text.push_str(if report.is_clean() { "\nthe ledger is clean" } else { "\nthe ledger is NOT clean" });
+    text.push_str(if report.is_clean() {
+        "\nthe ledger is clean"
+    } else {
+        "\nthe ledger is NOT clean"
+    });
     text
 }

@@ -9,8 +9,7 @@ use cocoon_primitives::{Digest, ModelName, Nano, TokenPrice};
 use cocoon_ton::Network;
 
 use super::{
-    ApiConfig, AuthConfig, Config, FieldProblem, Limits, Mode, Problems,
-    TelemetryConfig, Tls, raw,
+    ApiConfig, AuthConfig, Config, FieldProblem, Limits, Mode, Problems, TelemetryConfig, Tls, raw,
 };
 use crate::dispatch::{ModelPrice, PriceList};
 
@@ -158,7 +157,14 @@ fn attestation(findings: &mut Findings, mode: Mode, raw: &raw::Attestation) -> P
     let has_all_roots = roots.len() == raw.software_roots.len();
     let mut wanted = file(raw.insecure_allow_software_tee, roots);
     wanted.lease_seconds = raw.lease_seconds.unwrap_or(LEASE_SECONDS);
-    wanted.validate().unwrap_or_else(|errors| {
+    let validated = wanted.validate();
+    // Another crate of the same build may have turned the verifier on; this program's own
+    // feature is what counts.
+    if !cfg!(feature = "soft-tee") && validated.as_ref().is_ok_and(Policy::allows_software) {
+        let error = PolicyError::SoftwareNotBuilt;
+        findings.add(policy_field(error), error.to_string());
+    }
+    validated.unwrap_or_else(|errors| {
         for error in errors {
             // A root that could not be read is missing from the policy and reported already.
             if has_all_roots || error != PolicyError::SoftwareRoots {

@@ -79,11 +79,9 @@ fn production_refuses_what_only_development_may() {
         .replace("127.0.0.1:0\"", "0.0.0.0:80\"\ninsecure_plaintext = true")
         + "[attestation]\ninsecure_allow_software_tee = true\nsoftware_roots = [\"00\"]\n";
     let found = fields(&text);
-    for field in [
-        "api.insecure_plaintext",
-        "auth.network",
-        "attestation.insecure_allow_software_tee",
-    ] {
+    for field in
+        ["api.insecure_plaintext", "auth.network", "attestation.insecure_allow_software_tee"]
+    {
         assert!(found.iter().any(|one| one == field), "{field} is missing in {found:?}");
     }
 }
@@ -101,4 +99,17 @@ fn an_unknown_key_is_an_error_that_names_it() {
     let text = format!("{SMALLEST}\n[telemetry]\notlp = \"http://x\"\n");
     let error = Config::from_toml(&text).unwrap_err().to_string();
     assert!(error.contains("otlp"), "{error}");
+}
+
+#[test]
+fn software_evidence_is_a_matter_of_the_build() {
+    let root = "ab".repeat(32);
+    let text = format!(
+        "{SMALLEST}\n[attestation]\ninsecure_allow_software_tee = true\nsoftware_roots = [\"{root}\"]\n"
+    );
+    if cfg!(feature = "soft-tee") {
+        assert!(Config::from_toml(&text).unwrap().policy.allows_software());
+    } else {
+        assert_eq!(fields(&text), ["attestation.insecure_allow_software_tee"]);
+    }
 }

@@ -10,7 +10,7 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -88,16 +88,18 @@ impl MeteredBody {
     /// The body of an answer that has begun.
     pub(crate) fn relaying(stream: Stream, pace: Pace) -> Self {
         let deadline = stream.ticket().agreement().deadline;
-        let cell = StreamCell::new(Phase::Ended, pace, deadline);
-        stream.ticket().seat().watch(Arc::downgrade(&cell));
-        cell.lock().phase = Phase::Relaying(Box::new(stream));
-        Self { cell }
+        Self { cell: StreamCell::new(Phase::Relaying(Box::new(stream)), pace, deadline) }
     }
 
     /// The body of an answer that is still waited for; begins with a comment at once.
     pub(crate) fn waiting(opening: Opening, pace: Pace, deadline: Instant) -> Self {
         let phase = Phase::Waiting { opening, timer: None };
         Self { cell: StreamCell::new(phase, pace, deadline) }
+    }
+
+    /// For the sweep of streams that nobody reads.
+    pub(crate) fn cell(&self) -> Weak<StreamCell> {
+        Arc::downgrade(&self.cell)
     }
 }
 
@@ -112,7 +114,7 @@ impl Body for MeteredBody {
         let mut state = self.cell.lock();
         state.handed = None;
         let polled = loop {
-            match state.step(cx, &self.cell) {
+            match state.step(cx) {
                 Some(polled) => break polled,
                 None => continue,
             }
@@ -171,11 +173,11 @@ type Polled = Poll<Option<Result<Bytes, BrokenOff>>>;
 
 impl State {
     /// One transition; `None` where the new phase has to be asked at once.
-    fn step(&mut self, cx: &mut Context<'_>, cell: &Arc<StreamCell>) -> Option<Polled> {
+    fn step(&mut self, cx: &mut Context<'_>) -> Option<Polled> {
         match &mut self.phase {
             Phase::Waiting { opening, timer } => {
                 if let Poll::Ready(opened) = opening.as_mut().poll(cx) {
-                    self.opened(opened, cell);
+                    self.opened(opened);
                     return None;
                 }
                 if let Some(timer) = timer
@@ -224,12 +226,9 @@ impl State {
         }
     }
 
-    fn opened(&mut self, opened: Result<Stream, DispatchError>, cell: &Arc<StreamCell>) {
+    fn opened(&mut self, opened: Result<Stream, DispatchError>) {
         match opened {
-            Ok(stream) => {
-                stream.ticket().seat().watch(Arc::downgrade(cell));
-                self.phase = Phase::Relaying(Box::new(stream));
-            }
+            Ok(stream) => self.phase = Phase::Relaying(Box::new(stream)),
             Err(error) => self.fail(&error.in_band(), None),
         }
     }

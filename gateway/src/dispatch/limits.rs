@@ -50,7 +50,7 @@ impl DispatchLimits {
     /// How long a reservation lives: every way to settle it is over before it expires.
     pub(crate) fn reservation_lifetime(&self) -> Duration {
         /// For the settlement itself, on a store under load.
-        const SETTLE: Duration = Duration::from_secs(60);
-        self.request_timeout + self.client_stall_max + self.receipt_wait + SETTLE
+        const SETTLE: Duration = Duration::from_secs(30);
+        self.request_timeout + self.receipt_wait + SETTLE
     }
 }

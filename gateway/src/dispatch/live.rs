@@ -72,6 +72,13 @@ impl LiveRequests {
         }
     }
 
+    /// Puts a request's stream under the sweep.
+    pub(crate) fn watch(&self, request_id: RequestId, stream: Weak<StreamCell>) {
+        if let Some(live) = self.lock().get_mut(&request_id) {
+            live.stream = stream;
+        }
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.lock().is_empty()
     }
@@ -102,12 +109,6 @@ impl Seat {
     pub(crate) fn assign(&self, service: Option<(WorkerId, u32)>) {
         if let Some(live) = self.requests.lock().get_mut(&self.request_id) {
             live.service = service;
-        }
-    }
-
-    pub(crate) fn watch(&self, stream: Weak<StreamCell>) {
-        if let Some(live) = self.requests.lock().get_mut(&self.request_id) {
-            live.stream = stream;
         }
     }
 }

@@ -185,10 +185,6 @@ impl Ticket {
         self.open_mut().receipt = Some(receipt);
     }
 
-    pub(crate) fn seat(&self) -> &Seat {
-        &self.open.as_ref().expect("a ticket is open until it is consumed").seat
-    }
-
     pub(crate) fn agreement(&self) -> &Arc<Agreement> {
         &self.open.as_ref().expect("a ticket is open until it is consumed").agreement
     }

@@ -9,10 +9,12 @@ use std::sync::Arc;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::held::HeldBody;
 use super::problem::Problem;
+
+const IN_FLIGHT: &str = "cocoon_requests_in_flight";
 
 /// The permits of one gateway.
 #[derive(Debug)]
@@ -38,5 +40,24 @@ pub(super) async fn admit(
         metrics::counter!("cocoon_requests_shed_total").increment(1);
         return Problem::Overloaded.into_response();
     };
-    next.run(request).await.map(|body| HeldBody::wrap(body, permit))
+    let admitted = Admitted::new(permit);
+    next.run(request).await.map(|body| HeldBody::wrap(body, admitted))
+}
+
+/// A permit, and its place in the metrics.
+struct Admitted {
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Admitted {
+    fn new(permit: OwnedSemaphorePermit) -> Self {
+        metrics::gauge!(IN_FLIGHT).increment(1.0);
+        Self { _permit: permit }
+    }
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        metrics::gauge!(IN_FLIGHT).decrement(1.0);
+    }
 }

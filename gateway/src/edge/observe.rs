@@ -41,8 +41,11 @@ pub(super) async fn observe(mut request: Request, next: Next) -> Response {
     let status = response.status().as_u16();
     span.record("http.response.status_code", status);
     let elapsed = started.elapsed();
-    let labels =
-        [("method", method.to_owned()), ("route", route.to_string()), ("status", status.to_string())];
+    let labels = [
+        ("method", method.to_owned()),
+        ("route", route.to_string()),
+        ("status", status.to_string()),
+    ];
     metrics::counter!("cocoon_http_requests_total", &labels).increment(1);
     metrics::histogram!("cocoon_http_response_head_seconds", "route" => route.to_string())
         .record(elapsed.as_secs_f64());

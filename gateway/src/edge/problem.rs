@@ -98,7 +98,12 @@ impl Refusal {
         Self { status, body: body.to_json().into(), retry, headers: HeaderMap::new() }
     }
 
-    fn never(status: StatusCode, kind: &'static str, code: &str, message: impl Into<String>) -> Self {
+    fn never(
+        status: StatusCode,
+        kind: &'static str,
+        code: &str,
+        message: impl Into<String>,
+    ) -> Self {
         Self::new(status, Retry::Never, &ErrorBody::new(kind, message).code(code))
     }
 
@@ -222,8 +227,7 @@ fn body(error: &BodyError) -> Refusal {
         BodyError::Json(_) => (StatusCode::BAD_REQUEST, "invalid_json"),
         BodyError::Query(_) | BodyError::Field { .. } => (StatusCode::BAD_REQUEST, "invalid_value"),
     };
-    let mut body =
-        ErrorBody::new(kind::INVALID_REQUEST, sentence(&error.to_string())).code(code);
+    let mut body = ErrorBody::new(kind::INVALID_REQUEST, sentence(&error.to_string())).code(code);
     if let BodyError::Field { param, .. } = error {
         body = body.param(*param);
     }
@@ -376,12 +380,14 @@ fn worker_refused(status: u16, body: &Bytes) -> Refusal {
     if !is_readable || !(status.is_client_error() || status.is_server_error()) {
         return worker_nonsense();
     }
-    let retry = if status.is_client_error() { Retry::Never } else { Retry::After(RETRY_AFTER_MS) };
+    let is_final = status.is_client_error() && status != StatusCode::TOO_MANY_REQUESTS;
+    let retry = if is_final { Retry::Never } else { Retry::After(RETRY_AFTER_MS) };
     Refusal { status, body: body.clone(), retry, headers: HeaderMap::new() }
 }
 
 fn worker_nonsense() -> Refusal {
-    let body = ErrorBody::new(kind::SERVER, "The worker's answer makes no sense.").code("worker_failed");
+    let body =
+        ErrorBody::new(kind::SERVER, "The worker's answer makes no sense.").code("worker_failed");
     Refusal::new(StatusCode::BAD_GATEWAY, Retry::Unsaid, &body)
 }
 

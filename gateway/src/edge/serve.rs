@@ -7,6 +7,7 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -53,6 +54,7 @@ pub async fn serve(site: Site, lifecycle: Lifecycle) {
     let permits = Arc::new(Semaphore::new(site.connections_max.min(Semaphore::MAX_PERMITS)));
     let server = Server {
         http: Arc::new(http_builder(&lifecycle, site.name, site.header_timeout)),
+        header_timeout: site.header_timeout,
         routes: site.routes,
         tls: site.tls.map(TlsAcceptor::from),
         lifecycle,
@@ -68,6 +70,7 @@ type HttpBuilder = auto::Builder<TrackedExecutor>;
 #[derive(Clone)]
 struct Server {
     http: Arc<HttpBuilder>,
+    header_timeout: Duration,
     routes: Router,
     tls: Option<TlsAcceptor>,
     lifecycle: Lifecycle,
@@ -120,17 +123,30 @@ impl Server {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let routes = self.routes;
+        let has_asked = Arc::new(AtomicBool::new(false));
+        let (routes, asking) = (self.routes, Arc::clone(&has_asked));
         let service = hyper::service::service_fn(move |request| {
+            asking.store(true, Ordering::Relaxed);
             answer(routes.clone(), request, Peer(peer))
         });
         let mut connection =
             Box::pin(self.http.serve_connection(TokioIo::new(stream), service).into_owned());
-        let ended = tokio::select! {
-            ended = connection.as_mut() => ended,
-            () = self.lifecycle.soft().cancelled() => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
+        let mut first_request = std::pin::pin!(sleep_until(Instant::now() + self.header_timeout));
+        let mut is_timed = true;
+        let ended = loop {
+            tokio::select! {
+                ended = connection.as_mut() => break ended,
+                () = self.lifecycle.soft().cancelled() => {
+                    connection.as_mut().graceful_shutdown();
+                    break connection.await;
+                }
+                // While it finds out which protocol is spoken, hyper itself waits for ever.
+                () = first_request.as_mut(), if is_timed => {
+                    is_timed = false;
+                    if !has_asked.load(Ordering::Relaxed) {
+                        return;
+                    }
+                }
             }
         };
         if let Err(error) = ended {
@@ -150,7 +166,11 @@ async fn answer(
     routes.oneshot(request).await
 }
 
-fn http_builder(lifecycle: &Lifecycle, name: &'static str, header_timeout: Duration) -> HttpBuilder {
+fn http_builder(
+    lifecycle: &Lifecycle,
+    name: &'static str,
+    header_timeout: Duration,
+) -> HttpBuilder {
     let mut builder = auto::Builder::new(TrackedExecutor { lifecycle: lifecycle.clone(), name });
     builder.http1().timer(TokioTimer::new()).header_read_timeout(header_timeout);
     builder

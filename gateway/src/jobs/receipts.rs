@@ -3,7 +3,7 @@
 //! Every receipt comes here too, also those that a stream has delivered. One of a live request is
 //! handed to whoever will settle it. One of a request that this process does not know is what a
 //! crash left: it settles the reservation, if that is still open and the receipt states its
-//! terms. All others pay nobody. Each is acknowledged once what it changed is durable.
+//! terms. All others pay nobody, and are kept as late where their request has no receipt. Each is acknowledged once what it changed is durable.
 
 use std::sync::Arc;
 
@@ -11,7 +11,9 @@ use cocoon_attest::receipt::{Expected, ReceiptCore, ReceiptError, SignedReceipt,
 use cocoon_metering::Usage;
 use cocoon_primitives::{Clock, WorkerId};
 use cocoon_runtime::Lifecycle;
-use cocoon_store::{OpenReservation, Outcome, SettleOutcome, Settlement, Store, StoreError};
+use cocoon_store::{
+    Outcome, RequestRow, RequestState, SettleOutcome, Settlement, Store, StoreError,
+};
 use futures_util::StreamExt;
 use futures_util::stream::poll_fn;
 use tokio::sync::mpsc;
@@ -80,7 +82,8 @@ impl Receipts {
         self.countersigner.settled(request, Acknowledge::through(&link));
     }
 
-    /// Settles what a crash left open, with the receipt that tells how it ended.
+    /// Settles what a crash left open, with the receipt that tells how it ended; notes it as late
+    /// where the request is over without one.
     async fn settle(
         &self,
         worker: WorkerId,
@@ -88,13 +91,13 @@ impl Receipts {
         receipt: SignedReceipt,
     ) -> Result<(), StoreError> {
         let request = core.request_id;
-        let Some(reservation) = self.store.open_reservation(request).await? else {
+        let Some(row) = self.store.request(request).await? else { return Ok(()) };
+        if is_complete(&row) {
             return Ok(());
-        };
-        let expected_of = reservation.clone();
+        }
+        let expected_of = row.clone();
         let verify = move || verify(&receipt, worker, &expected_of).map(|core| (core, receipt));
-        let verified = tokio::task::spawn_blocking(verify).await;
-        let (core, receipt) = match verified {
+        let (core, receipt) = match tokio::task::spawn_blocking(verify).await {
             Ok(Ok(verified)) => verified,
             Ok(Err(error)) => {
                 metrics::counter!("cocoon_receipts_refused_total").increment(1);
@@ -104,15 +107,16 @@ impl Receipts {
                 );
                 return Ok(());
             }
-            Err(_) => return Ok(()),
+            // The process is ending; the worker replays.
+            Err(_) => return Err(StoreError::Closed),
         };
         let attempt = core.attempt;
         let settlement = Settlement {
             request_id: request,
             worker: Some(worker),
             payee: Some(core.terms.payee),
-            outcome: if reservation.streamed { Outcome::ClientGone } else { Outcome::Failed },
-            usage: usage_after_crash(&reservation, &core),
+            outcome: if row.streamed { Outcome::ClientGone } else { Outcome::Failed },
+            usage: usage_after_crash(&row, &core),
             settled_at: self.clock.now(),
             receipt: Some(new_receipt(receipt, attempt)),
         };
@@ -128,35 +132,40 @@ impl Receipts {
     }
 }
 
+/// Whether a request needs no receipt from here: it has one, or nothing was done for it.
+fn is_complete(row: &RequestRow) -> bool {
+    matches!(row.state, RequestState::Settled(Outcome::Completed | Outcome::Refused))
+}
+
 /// What is charged for a request that a crash of this gateway cut: the part of a stream that was
 /// generated; nothing for a whole answer, because it is settled before it is delivered.
-fn usage_after_crash(reservation: &OpenReservation, core: &ReceiptCore) -> Usage {
-    if reservation.streamed { usage_of(core) } else { Usage::default() }
+fn usage_after_crash(row: &RequestRow, core: &ReceiptCore) -> Usage {
+    if row.streamed { usage_of(core) } else { Usage::default() }
 }
 
 fn verify(
     receipt: &SignedReceipt,
     worker: WorkerId,
-    reservation: &OpenReservation,
+    row: &RequestRow,
 ) -> Result<ReceiptCore, ReceiptError> {
     // The lease may be an earlier one of the same worker; its key is what counts.
     let stated = ReceiptCore::decode(&receipt.core)?;
     let pay = PayTerms {
-        wallet: &reservation.wallet,
-        request_id: reservation.request_id,
-        pay_blind: &reservation.pay_blind,
-        price: &reservation.price,
-        commission_bp: reservation.commission_bp,
-        prompt_max: reservation.max_prompt.get(),
-        completion_max: reservation.max_completion.get(),
+        wallet: &row.wallet,
+        request_id: row.request_id,
+        pay_blind: &row.pay_blind,
+        price: &row.price,
+        commission_bp: row.commission_bp,
+        prompt_max: row.max_prompt.get(),
+        completion_max: row.max_completion.get(),
     };
-    let payee = reservation.payee.unwrap_or(stated.terms.payee);
+    let payee = row.payee.unwrap_or(stated.terms.payee);
     let expected = Expected {
-        worker_id: reservation.worker.unwrap_or(worker),
+        worker_id: row.worker.unwrap_or(worker),
         lease: None,
-        request_id: reservation.request_id,
-        attempt: reservation.attempt,
-        model: &reservation.model,
+        request_id: row.request_id,
+        attempt: row.attempt,
+        model: &row.model,
         terms: Some(&terms(pay, payee, stated.terms.not_after)),
         completion: None,
     };

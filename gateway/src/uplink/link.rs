@@ -108,11 +108,14 @@ impl WorkerLink {
         let Some(acknowledgements) = held(&self.acknowledgements).clone() else {
             return;
         };
-        for batch in request_ids.chunks(ACKNOWLEDGED_MAX) {
-            if acknowledgements.try_send(batch.to_vec()).is_err() {
+        let mut batch = request_ids;
+        while !batch.is_empty() {
+            let rest = batch.split_off(batch.len().min(ACKNOWLEDGED_MAX));
+            if acknowledgements.try_send(batch).is_err() {
                 tracing::debug!(worker.id = %self.worker_id, "acknowledgements wait for the next link");
                 return;
             }
+            batch = rest;
         }
     }
 

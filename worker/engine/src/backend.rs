@@ -3,17 +3,24 @@
 //! Requests go below its client API, whose channel of one entry lets a slow reader stall every
 //! other job: here each request's channel holds more than its token limit. Requests always stream,
 //! since a whole-answer request whose reader leaves brings mistral.rs 0.8 down.
+//!
+//! Invariant: on a processor the engine holds one sequence at a time. Its attention kernel for
+//! decoding there (`attention/backends/cpu.rs`, `flash_attn_cpu_single_q`) keeps one scratch row
+//! for a whole batch, so that sequences of equal length, which it batches, get each other's
+//! attention: one client's answer would be made from another's prompt. `with_max_num_seqs` does
+//! not prevent it, since an idle scheduler takes everything that waits.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::Context;
+use candle_core::Tensor;
 use mistralrs::{
     Constraint, CustomLogitsProcessor, Model, NormalRequest, Request, RequestMessage, Response,
     SamplingParams, TextModelBuilder,
 };
 use serde_json::Value;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use crate::folder::Folder;
 use crate::sampler::Sampler;
@@ -26,6 +33,24 @@ pub(crate) struct Backend {
     _model: Model,
     requests: mpsc::Sender<Request>,
     next_id: AtomicUsize,
+    turns: Arc<Semaphore>,
+}
+
+/// The right to be in the engine; comes back when the engine has dropped the request.
+pub(crate) struct Turn {
+    _permit: OwnedSemaphorePermit,
+}
+
+/// What the engine holds of a request, and nobody else: dropped with its sequence.
+struct Seated {
+    sampler: Arc<Sampler>,
+    _turn: Turn,
+}
+
+impl CustomLogitsProcessor for Seated {
+    fn apply(&self, logits: &Tensor, context: &[u32]) -> candle_core::Result<Tensor> {
+        self.sampler.apply(logits, context)
+    }
 }
 
 /// What the engine says about one request, beyond the tokens that its sampler sees.
@@ -66,11 +91,23 @@ impl Backend {
             .context("mistral.rs panicked while it loaded the model")?
             .context("mistral.rs cannot load the model")?;
         let requests = model.inner().get_sender(None).context("mistral.rs has no engine")?;
-        Ok(Self { _model: model, requests, next_id: AtomicUsize::new(1) })
+        let turns = if cfg!(feature = "cuda") { jobs.max(1) } else { 1 };
+        Ok(Self {
+            _model: model,
+            requests,
+            next_id: AtomicUsize::new(1),
+            turns: Arc::new(Semaphore::new(turns.into())),
+        })
+    }
+
+    /// First come, first served. Cancel-safe.
+    pub(crate) async fn turn(&self) -> Turn {
+        let permit = Arc::clone(&self.turns).acquire_owned().await;
+        Turn { _permit: permit.expect("the semaphore is never closed") }
     }
 
     /// Hands the request over. Dropping the signals ends its work at the next token.
-    pub(crate) async fn submit(&self, request: Submission) -> Option<Signals> {
+    pub(crate) async fn submit(&self, turn: Turn, request: Submission) -> Option<Signals> {
         let (sender, receiver) = mpsc::channel(request.max_tokens.saturating_add(CHANNEL_MARGIN));
         let mut sampling = SamplingParams::neutral();
         sampling.max_len = Some(request.max_tokens);
@@ -83,8 +120,8 @@ impl Backend {
         if let Some(schema) = request.schema {
             normal.constraint = Constraint::JsonSchema(schema);
         }
-        let sampler: Arc<dyn CustomLogitsProcessor> = request.sampler;
-        normal.logits_processors = Some(vec![sampler]);
+        normal.logits_processors =
+            Some(vec![Arc::new(Seated { sampler: request.sampler, _turn: turn })]);
         self.requests.send(Request::Normal(Box::new(normal))).await.ok()?;
         Some(Signals(receiver))
     }

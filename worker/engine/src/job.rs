@@ -96,7 +96,13 @@ impl Engine {
         if out.send(started).await.is_err() {
             return Ok(None);
         }
-        let mut signals = self.backend.submit(submission).await.ok_or(Failure::Engine)?;
+        let turn = tokio::select! {
+            biased;
+            _ = &mut cancelled => return Ok(None),
+            turn = self.backend.turn() => turn,
+        };
+        let submitted = self.backend.submit(turn, submission).await;
+        let mut signals = submitted.ok_or(Failure::Engine)?;
         let finish = loop {
             tokio::select! {
                 // A cancelled job says nothing more; tokens before signals, which follow them.
@@ -117,14 +123,9 @@ impl Engine {
                     Signal::Refused => return Err(Failure::Engine),
                     Signal::Broken => return Err(Failure::Engine),
                     Signal::Done { stopped } => {
-                        let mut finish = None;
                         let rest = std::iter::from_fn(|| tokens.try_recv().ok());
-                        for token in rest.chain(sampler.last()) {
-                            finish = answer.token(&token, out).await;
-                            if finish.is_some() {
-                                break;
-                            }
-                        }
+                        let rest = rest.chain(sampler.last()).collect();
+                        let finish = answer.rest(rest, out).await;
                         let finish = finish.or(stopped.then_some(FinishReason::Stop));
                         break finish.ok_or(Failure::Engine)?;
                     }
@@ -260,6 +261,21 @@ impl<'e> Answer<'e> {
             return Some(FinishReason::Stop);
         }
         (self.completion >= self.max_tokens).then_some(FinishReason::Length)
+    }
+
+    /// Takes the tokens that came with the engine's own end.
+    async fn rest(
+        &mut self,
+        tokens: Vec<Sampled>,
+        out: &mpsc::Sender<FromEngine>,
+    ) -> Option<FinishReason> {
+        for token in tokens {
+            let finish = self.token(&token, out).await;
+            if finish.is_some() {
+                return finish;
+            }
+        }
+        None
     }
 
     /// Lets out what was held back. A job that called a tool ends with that reason.

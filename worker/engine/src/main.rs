@@ -64,7 +64,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
         .context("failed to start the async runtime")?;
     let folder = folder::Folder::open(&arguments.model, arguments.context)?;
     let backend = runtime.block_on(backend::Backend::load(&folder, arguments.jobs))?;
-    let outcome = serve::serve(job::Engine::new(folder, backend), runtime.handle());
+    let outcome = serve::serve(&job::Engine::new(folder, backend), runtime.handle());
     // Jobs of a worker that left are of no use, and a hung engine must not keep the process.
     runtime.shutdown_background();
     outcome

@@ -25,7 +25,7 @@ const READ_BYTES: usize = 64 * 1024;
 type Jobs = Arc<Mutex<HashMap<u64, oneshot::Sender<()>>>>;
 
 /// Returns when stdin ends; an error is a worker that does not speak our protocol.
-pub(crate) fn serve(engine: Arc<Engine>, runtime: &Handle) -> anyhow::Result<()> {
+pub(crate) fn serve(engine: &Arc<Engine>, runtime: &Handle) -> anyhow::Result<()> {
     let (out, messages) = mpsc::channel(OUT_MESSAGES);
     std::thread::Builder::new().name("stdout".to_owned()).spawn(move || write_all(messages))?;
     let ready =
@@ -43,7 +43,7 @@ pub(crate) fn serve(engine: Arc<Engine>, runtime: &Handle) -> anyhow::Result<()>
         decoder.push(&buffer[..bytes]);
         while let Some(message) = decoder.next_message::<ToEngine>()? {
             match message {
-                ToEngine::Generate(job) => start(&engine, *job, &jobs, &out, runtime),
+                ToEngine::Generate(job) => start(engine, *job, &jobs, &out, runtime),
                 ToEngine::Cancel { id } => drop(lock(&jobs).remove(&id)),
                 ToEngine::Ping { n } => {
                     let pong = FromEngine::Pong { n, resident_bytes: resident_bytes() };

@@ -171,7 +171,7 @@ mod tests {
             ("{{ messages[0] | tojson }}", r#"{"content": " hi ", "role": "user"}"#),
             ("{% for m in messages[::-1] %}{{ m.role }}{% endfor %}", "user"),
             ("{% if tools %}tools{% else %}none{% endif %}", "none"),
-            ("{{ messages[0].content.startswith(' h') }}", "true"),
+            ("{{ messages[0].content.startswith(' h') }}", "True"),
         ];
         for (source, expected) in cases {
             let messages = vec![json!({"content": " hi ", "role": "user"})];

@@ -66,11 +66,7 @@ impl Admission {
     pub(super) fn load(&self) -> EngineLoad {
         let running = self.permits_max - count(self.permits.available_permits());
         let inside = self.places_max - count(self.places.available_permits());
-        EngineLoad {
-            running,
-            waiting: inside.saturating_sub(running),
-            permits: self.permits_max,
-        }
+        EngineLoad { running, waiting: inside.saturating_sub(running), permits: self.permits_max }
     }
 }
 

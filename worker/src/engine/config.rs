@@ -27,8 +27,9 @@ pub struct MistralrsConfig {
     pub engine_bin: Option<PathBuf>,
     /// Where the demo model is unpacked; `EngineConfig::in_data_dir` fills it in.
     pub models_dir: Option<PathBuf>,
-    /// Jobs in the engine at once. mistral.rs 0.8 batches only equal lengths: more than 2 on a
-    /// processor makes everybody slower.
+    /// Lowers the context length below what the model allows.
+    pub context_length: Option<u32>,
+    /// Jobs in the child at once. On a processor it works on one at a time whatever this says.
     #[serde(default = "one")]
     pub permits: u32,
     /// Jobs that wait in front of it.
@@ -123,6 +124,7 @@ impl EngineConfig {
         match self {
             Self::Mistralrs(config) => {
                 at_least_one("permits", config.permits.into());
+                at_least_one("context_length", config.context_length.unwrap_or(1).into());
                 at_least_one("load_timeout_ms", config.load_timeout_ms);
                 at_least_one("queue_timeout_ms", config.queue_timeout_ms);
                 at_least_one("stall_timeout_ms", config.stall_timeout_ms);

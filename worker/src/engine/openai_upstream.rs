@@ -221,7 +221,11 @@ impl Server {
             Err(_) => return Err(EngineError::Timeout),
         };
         self.reachable.store(true, Ordering::Relaxed);
-        if response.status() == StatusCode::OK { Ok(response) } else { Err(refusal(response).await) }
+        if response.status() == StatusCode::OK {
+            Ok(response)
+        } else {
+            Err(refusal(response).await)
+        }
     }
 }
 
@@ -235,9 +239,9 @@ async fn refusal(response: Response) -> EngineError {
             let retry_after_ms = seconds.map_or(RETRY_AFTER_MS, |s| s.min(3600) * 1000);
             EngineError::Overloaded { retry_after_ms }
         }
-        StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE | StatusCode::UNPROCESSABLE_ENTITY => {
-            answer::refused(response).await
-        }
+        StatusCode::BAD_REQUEST
+        | StatusCode::PAYLOAD_TOO_LARGE
+        | StatusCode::UNPROCESSABLE_ENTITY => answer::refused(response).await,
         status if status.is_server_error() => EngineError::Crashed,
         status => {
             tracing::error!(status = status.as_u16(), "the upstream server refuses the worker");

@@ -106,8 +106,7 @@ impl Script {
         let room = limit.checked_sub(prompt).filter(|room| *room > 0);
         let room = room.ok_or(EngineError::ContextLengthExceeded { prompt, limit })?;
         let max = job.max_tokens.min(u32::try_from(room).unwrap_or(u32::MAX));
-        let finish =
-            if config.tokens > max { FinishReason::Length } else { FinishReason::Stop };
+        let finish = if config.tokens > max { FinishReason::Length } else { FinishReason::Stop };
         Ok(Self {
             seed: seed.finalize().into(),
             prompt,
@@ -145,17 +144,14 @@ impl Script {
             return;
         }
         let finish = if cut.stopped() { FinishReason::Stop } else { self.finish };
-        let usage = Usage {
-            prompt: self.prompt,
-            completion: written.into(),
-            ..Usage::default()
-        };
+        let usage = Usage { prompt: self.prompt, completion: written.into(), ..Usage::default() };
         // A reader that left has no use for the end.
         drop(events.send(EngineEvent::Finished { finish, usage }).await);
     }
 
     fn word(&self, index: u32) -> String {
-        let [low, high] = [index % 16, index / 16 % 16].map(|i| self.seed[usize::try_from(i).expect("below 16")]);
+        let [low, high] =
+            [index % 16, index / 16 % 16].map(|i| self.seed[usize::try_from(i).expect("below 16")]);
         let mixed = u32::from(low) + 7 * u32::from(high) + index;
         let word = WORDS[usize::try_from(mixed % 32).expect("below 32")];
         if index == 0 { word.to_owned() } else { format!(" {word}") }

@@ -3,18 +3,19 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use cocoon_primitives::{Clock, KeyId};
 use cocoon_store::Store;
 use serde_json::{Value, json};
 
 use crate::auth::KeyTable;
+use crate::edge::path::PathText;
 use crate::edge::principal::SignedIn;
 use crate::edge::problem::Problem;
 
 pub(in crate::api) async fn delete(
     SignedIn(principal): SignedIn,
-    Path(id): Path<String>,
+    PathText(id): PathText,
     State(store): State<Store>,
     State(keys): State<Arc<KeyTable>>,
     State(clock): State<Arc<dyn Clock>>,

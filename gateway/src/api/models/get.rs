@@ -3,7 +3,7 @@
 use std::sync::{Arc, PoisonError};
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use cocoon_primitives::Clock;
 use serde_json::Value;
 
@@ -11,12 +11,13 @@ use super::shape;
 use crate::api::StartedAt;
 use crate::auth::Principal;
 use crate::dispatch::{DispatchError, PriceList};
+use crate::edge::path::PathText;
 use crate::edge::problem::Problem;
 use crate::uplink::SharedFleet;
 
 pub(in crate::api) async fn get(
     _principal: Principal,
-    Path(id): Path<String>,
+    PathText(id): PathText,
     State(fleet): State<SharedFleet>,
     State(prices): State<Arc<PriceList>>,
     State(clock): State<Arc<dyn Clock>>,

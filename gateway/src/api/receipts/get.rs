@@ -1,19 +1,20 @@
 //! `GET /v1/receipts/{id}`: the file that anybody can verify offline, for its payer alone.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use cocoon_attest::receipt::batch::Proof;
 use cocoon_attest::receipt::{Opening, ReceiptFile, ReceiptFileParts};
 use cocoon_primitives::RequestId;
 use cocoon_store::{Countersignature, ReceiptRow, RequestState, Standing, Store};
 
 use crate::auth::Principal;
+use crate::edge::path::PathText;
 use crate::edge::problem::Problem;
 
 /// Somebody else's receipt and one that never was look the same.
 pub(in crate::api) async fn get(
     principal: Principal,
-    Path(id): Path<String>,
+    PathText(id): PathText,
     State(store): State<Store>,
 ) -> Result<Json<ReceiptFile>, Problem> {
     let unknown = || Problem::NotFound { what: "receipt", code: "receipt_not_found" };

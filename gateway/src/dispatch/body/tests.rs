@@ -38,7 +38,9 @@ fn rig(sent: &[Sent], tail: Tail, pace: Pace) -> Rig {
     let (upstream, dropped) = upstream(rest.collect(), tail);
     let first = fixture::frame(kind, cumulative, payload);
     let stream = fixture::stream(first, upstream, ticket, pace);
-    Rig { body: MeteredBody::relaying(stream, pace), endings, dropped, live }
+    let body = MeteredBody::relaying(stream, pace);
+    live.watch(agreement.request_id, body.cell());
+    Rig { body, endings, dropped, live }
 }
 
 /// What the client got and how its stream ended, with the outcome that left.

@@ -19,8 +19,16 @@ fn path() -> (Method, String) {
 async fn every_kind_of_refusal_has_its_status_and_code() {
     let (method, path) = path();
     let table: Vec<(Problem, u16, &str)> = vec![
-        (RouteProblem::Unknown { method: method.clone(), path: path.clone() }.into(), 404, "unknown_url"),
-        (RouteProblem::Method { method: method.clone(), path: path.clone() }.into(), 405, "method_not_allowed"),
+        (
+            RouteProblem::Unknown { method: method.clone(), path: path.clone() }.into(),
+            404,
+            "unknown_url",
+        ),
+        (
+            RouteProblem::Method { method: method.clone(), path: path.clone() }.into(),
+            405,
+            "method_not_allowed",
+        ),
         (RouteProblem::NotImplemented { method, path }.into(), 501, "not_implemented"),
         (Problem::NotFound { what: "key", code: "key_not_found" }, 404, "key_not_found"),
         (Problem::ReceiptPending, 404, "receipt_pending"),

@@ -69,3 +69,27 @@ async fn a_receipt_with_other_terms_worker_or_attempt_settles_nothing() {
     let other = Worker::new(2);
     offer(&other, other.receipt(&agreement, 5)).await;
 }
+
+#[tokio::test]
+async fn a_receipt_behind_its_settlement_is_kept_as_late_and_pays_nobody() {
+    let (ledger, lifecycle) = (Ledger::funded().await, Lifecycle::new());
+    let (worker, agreement) = (Worker::new(1), agreement(1, true));
+    ledger.reserve(&agreement).await;
+    let lost = Settlement {
+        request_id: agreement.request_id,
+        worker: Some(worker.id()),
+        payee: Some(payee()),
+        outcome: Outcome::WorkerLost,
+        usage: Usage { completion: cocoon_primitives::TokenCount::new(2), ..Usage::default() },
+        settled_at: clock().now(),
+        receipt: None,
+    };
+    let _ = ledger.store.settle(lost).await.unwrap();
+    let receipts = receipts(&ledger, &lifecycle).await;
+    let receipt = worker.receipt(&agreement, 5);
+    let core = ReceiptCore::decode(&receipt.core).unwrap();
+    receipts.settle(worker.id(), core, receipt).await.unwrap();
+    assert_eq!(ledger.charged().await, (4, 0));
+    let row = ledger.store.receipt(wallet(), agreement.request_id).await.unwrap().unwrap();
+    assert_eq!(row.standing, Standing::Late);
+}

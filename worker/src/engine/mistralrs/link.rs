@@ -231,9 +231,10 @@ impl Link {
             FromEngine::Delta { id, channel, text, completion_tokens, logprobs } => {
                 (id, EngineEvent::Delta { channel, text, completion_tokens, logprobs })
             }
-            FromEngine::ToolCall { id, index, call_id, name, arguments, completion_tokens } => {
-                (id, EngineEvent::ToolCall { index, id: call_id, name, arguments, completion_tokens })
-            }
+            FromEngine::ToolCall { id, index, call_id, name, arguments, completion_tokens } => (
+                id,
+                EngineEvent::ToolCall { index, id: call_id, name, arguments, completion_tokens },
+            ),
             FromEngine::Finished { id, finish, usage } => {
                 (id, EngineEvent::Finished { finish, usage })
             }

@@ -54,9 +54,7 @@ impl Supervisor {
     pub(super) fn probe(&self) -> Result<(), EngineStartError> {
         match std::fs::metadata(&self.program) {
             Ok(_) => Ok(()),
-            Err(source) => {
-                Err(EngineStartError::Program { path: self.program.clone(), source })
-            }
+            Err(source) => Err(EngineStartError::Program { path: self.program.clone(), source }),
         }
     }
 
@@ -119,14 +117,16 @@ impl Supervisor {
             .arg("--model")
             .arg(&self.folder)
             .arg("--jobs")
-            // One more than the permits: a cancelled job may still be leaving.
-            .arg(self.config.permits.saturating_add(1).min(u16::MAX.into()).to_string())
+            .arg(self.config.permits.min(u16::MAX.into()).to_string())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::inherit())
             // Weights come from the folder alone.
             .env("HF_HUB_OFFLINE", "1")
             .kill_on_drop(true);
+        if let Some(context) = self.config.context_length {
+            command.arg("--context").arg(context.to_string());
+        }
         if let Some(threads) = self.config.threads {
             command.env("RAYON_NUM_THREADS", threads.to_string());
         }
@@ -208,7 +208,7 @@ mod tests {
     #[test]
     fn pauses_double_up_to_a_bound() {
         for failures in 0..40 {
-            let longest = PAUSE_MIN.saturating_mul(1 << failures.max(1).min(17) - 1).min(PAUSE_MAX);
+            let longest = PAUSE_MIN.saturating_mul(1 << (failures.clamp(1, 17) - 1)).min(PAUSE_MAX);
             let pause = pause(failures);
             assert!(longest / 2 <= pause && pause <= longest, "{failures}: {pause:?}");
         }

@@ -1,0 +1,303 @@
+//! Workers that lie, and what becomes of them: a typed refusal, or the end of their connection.
+
+use std::convert::Infallible;
+
+use cocoon_attest::enrol::{Challenge, Claim, Workload, WorkloadModel};
+use cocoon_attest::evidence::Evidence;
+use cocoon_attest::receipt::ReceiptKey;
+use cocoon_uplink_wire::enrol::{GatewayMessage, Hello, Refused, WorkerMessage};
+use cocoon_uplink_wire::event::WorkerEvent;
+use cocoon_uplink_wire::headers::{EVENTS_PATH, RENEW_PATH};
+use cocoon_uplink_wire::message::{encode, from_cbor};
+use cocoon_worker::evidence::software::read_root;
+use http_body_util::combinators::UnsyncBoxBody;
+use hyper::server::conn::http2;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use rcgen::{CertificateParams, KeyPair, PublicKeyData as _};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::ring;
+use rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
+use rustls_pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use super::*;
+
+/// Takes any gateway: these tests are about the other direction.
+#[derive(Debug)]
+struct AnyGateway;
+
+impl ServerCertVerifier for AnyGateway {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        ring::default_provider().signature_verification_algorithms.supported_schemes()
+    }
+}
+
+fn client(identity: Option<&KeyPair>, alpn: &[u8]) -> ClientConfig {
+    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .expect("ring has TLS 1.3")
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(AnyGateway));
+    let mut config = match identity {
+        Some(key) => {
+            let params = CertificateParams::new(vec!["worker".to_owned()]).expect("a name");
+            let certificate = params.self_signed(key).expect("a certificate").der().clone();
+            let key = PrivatePkcs8KeyDer::from(key.serialize_der()).into();
+            builder.with_client_auth_cert(vec![certificate], key).expect("a usable key")
+        }
+        None => builder.with_no_client_auth(),
+    };
+    config.alpn_protocols = vec![alpn.to_vec()];
+    config
+}
+
+/// A connection past TLS, and the key that holds it.
+struct Dialled {
+    stream: TlsStream<TcpStream>,
+    key: KeyPair,
+}
+
+async fn dial(gateway: &Gateway) -> Dialled {
+    let key = KeyPair::generate().expect("a key");
+    let connector = TlsConnector::from(Arc::new(client(Some(&key), cocoon_uplink_wire::ALPN)));
+    let stream = TcpStream::connect(gateway.address).await.expect("the port is open");
+    let name = ServerName::try_from("gateway").expect("a plain word");
+    Dialled { stream: connector.connect(name, stream).await.expect("TLS"), key }
+}
+
+impl Dialled {
+    async fn send(&mut self, message: &WorkerMessage) {
+        self.stream.write_all(&encode(message)).await.expect("the connection carries it");
+        self.stream.flush().await.expect("the connection carries it");
+    }
+
+    async fn receive(&mut self) -> GatewayMessage {
+        let read = async {
+            let length = self.stream.read_u32().await.expect("a length");
+            let mut body = vec![0; usize::try_from(length).expect("it fits")];
+            self.stream.read_exact(&mut body).await.expect("a body");
+            from_cbor(&body).expect("a message")
+        };
+        timeout(PATIENCE, read).await.expect("in time")
+    }
+
+    async fn refusal(&mut self) -> Refused {
+        match self.receive().await {
+            GatewayMessage::Refused(refused) => refused,
+            other => panic!("not refused but {other:?}"),
+        }
+    }
+
+    async fn challenge(&mut self) -> Challenge {
+        self.send(&WorkerMessage::Hello(Hello { v: 1 })).await;
+        match self.receive().await {
+            GatewayMessage::Challenge(bytes) => Challenge::decode(&bytes).expect("a challenge"),
+            other => panic!("not a challenge but {other:?}"),
+        }
+    }
+
+    fn exporter(&self) -> [u8; 32] {
+        let (_, connection) = self.stream.get_ref();
+        let label = b"EXPORTER-Channel-Binding";
+        connection.export_keying_material([0; 32], label, Some(&[])).expect("an exporter")
+    }
+
+    fn evidence(&self, gateway: &Gateway, challenge: &Challenge, exporter: &[u8; 32]) -> Vec<u8> {
+        let model = WorkloadModel {
+            name: model(),
+            manifest_digest: Digest::from_bytes([0; 32]),
+            context_length: 100,
+            engine: "none".to_owned(),
+            is_demo: true,
+            owned_by: "nobody".to_owned(),
+        };
+        let prepared = challenge.prepare(&Claim {
+            exporter,
+            tls_spki: &self.key.subject_public_key_info(),
+            receipt_key: ReceiptKey::from_seed(&[1; 32]).public(),
+            payee: payee(),
+            workload: &Workload { image: "fake".to_owned(), models: vec![model] },
+        });
+        let root = read_root(&gateway.root_key()).expect("the root's key");
+        let quote = root.quote(prepared.report_data(), SystemClock.now());
+        prepared.finish(Evidence::Software(quote))
+    }
+
+    async fn enrol(mut self, gateway: &Gateway) -> TlsStream<TcpStream> {
+        let challenge = self.challenge().await;
+        let evidence = self.evidence(gateway, &challenge, &self.exporter());
+        self.send(&WorkerMessage::Evidence(evidence)).await;
+        assert!(matches!(self.receive().await, GatewayMessage::Lease(_)));
+        self.stream
+    }
+}
+
+#[tokio::test]
+async fn garbage_instead_of_a_hello_is_refused_and_others_still_enrol() {
+    let gateway = Gateway::start(600).await;
+    let mut liar = dial(&gateway).await;
+    liar.stream.write_all(&[0, 0, 0, 3, 1, 2, 3]).await.expect("sent");
+    assert_eq!(liar.refusal().await.reason, "bad_message");
+    let mut long = dial(&gateway).await;
+    long.stream.write_all(&[255; 16]).await.expect("sent");
+    assert_eq!(long.refusal().await.reason, "bad_message");
+    let mut old = dial(&gateway).await;
+    old.send(&WorkerMessage::Hello(Hello { v: 2 })).await;
+    assert_eq!(old.refusal().await.reason, "unsupported_version");
+    let mut hasty = dial(&gateway).await;
+    hasty.send(&WorkerMessage::Evidence(vec![1])).await;
+    assert_eq!(hasty.refusal().await.reason, "out_of_order");
+    let (worker, _life) = gateway.worker(&gateway.root_key(), "").await;
+    assert_eq!(gateway.pick().await.worker, worker.worker_id);
+}
+
+#[tokio::test]
+async fn garbage_instead_of_tls_harms_nobody() {
+    let gateway = Gateway::start(600).await;
+    let mut liar = TcpStream::connect(gateway.address).await.expect("the port is open");
+    liar.write_all(b"GET / HTTP/1.1\r\n\r\n").await.expect("sent");
+    let mut answer = Vec::new();
+    timeout(PATIENCE, liar.read_to_end(&mut answer)).await.expect("in time").ok();
+    let (worker, _life) = gateway.worker(&gateway.root_key(), "").await;
+    assert_eq!(gateway.pick().await.worker, worker.worker_id);
+}
+
+#[tokio::test]
+async fn a_peer_without_a_key_or_with_another_protocol_gets_nothing() {
+    let gateway = Gateway::start(600).await;
+    let key = KeyPair::generate().expect("a key");
+    for config in [client(None, cocoon_uplink_wire::ALPN), client(Some(&key), b"h2")] {
+        let stream = TcpStream::connect(gateway.address).await.expect("the port is open");
+        let name = ServerName::try_from("gateway").expect("a plain word");
+        let mut answer = Vec::new();
+        // TLS 1.3 tells a client of a refused key only when it reads.
+        if let Ok(mut stream) = TlsConnector::from(Arc::new(config)).connect(name, stream).await {
+            let read = timeout(PATIENCE, stream.read_to_end(&mut answer)).await.expect("in time");
+            assert!(read.is_err(), "the gateway went on with a nameless peer");
+        }
+        assert!(answer.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn evidence_of_another_connection_is_refused() {
+    let gateway = Gateway::start(600).await;
+    let (mut first, mut second) = (dial(&gateway).await, dial(&gateway).await);
+    let challenge = first.challenge().await;
+    let evidence = first.evidence(&gateway, &challenge, &second.exporter());
+    first.send(&WorkerMessage::Evidence(evidence)).await;
+    assert_eq!(first.refusal().await.reason, "wrong_exporter");
+    let other = second.challenge().await;
+    let evidence = second.evidence(&gateway, &challenge, &second.exporter());
+    assert_ne!(other, challenge);
+    second.send(&WorkerMessage::Evidence(evidence)).await;
+    assert_eq!(second.refusal().await.reason, "unknown_challenge");
+    assert!(lock(&gateway.fleet).is_empty());
+}
+
+/// What a lying worker answers on the two routes of the uplink itself.
+#[derive(Clone, Copy)]
+struct Lies {
+    events: &'static [u8],
+    renewal: &'static [u8],
+}
+
+async fn serve(gateway: &Gateway, lies: Lies) {
+    let stream = dial(gateway).await.enrol(gateway).await;
+    let service = service_fn(move |request: Request<Incoming>| async move {
+        let body: UnsyncBoxBody<Bytes, Infallible> = match request.uri().path() {
+            EVENTS_PATH => {
+                let load = WorkerEvent::Load { running: 0, waiting: 0, permits: 1, queue: 0 };
+                let mut bytes = encode(&load).to_vec();
+                bytes.extend_from_slice(lies.events);
+                Forever(Some(bytes.into())).boxed_unsync()
+            }
+            RENEW_PATH => Full::new(Bytes::from_static(lies.renewal)).boxed_unsync(),
+            path => panic!("nobody asks for {path}"),
+        };
+        Ok::<_, Infallible>(Response::new(body))
+    });
+    let server =
+        http2::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service);
+    let served = timeout(PATIENCE, server).await.expect("the gateway ends the connection");
+    drop(served);
+}
+
+/// One chunk, then nothing, for as long as the other side listens.
+struct Forever(Option<Bytes>);
+
+impl http_body::Body for Forever {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<http_body::Frame<Bytes>, Infallible>>> {
+        match self.0.take() {
+            Some(bytes) => std::task::Poll::Ready(Some(Ok(http_body::Frame::data(bytes)))),
+            None => std::task::Poll::Pending,
+        }
+    }
+}
+
+#[tokio::test]
+async fn garbage_among_the_events_ends_the_connection() {
+    let gateway = Gateway::start(600).await;
+    let lies = Lies { events: &[0, 0, 0, 2, 0xff, 0xff], renewal: b"" };
+    serve(&gateway, lies).await;
+    until(|| lock(&gateway.fleet).is_empty()).await;
+}
+
+#[tokio::test]
+async fn a_receipt_that_is_none_ends_the_connection() {
+    let gateway = Gateway::start(600).await;
+    let event = encode(&WorkerEvent::Receipt(vec![1, 2, 3]));
+    let lies = Lies { events: Box::leak(event.to_vec().into_boxed_slice()), renewal: b"" };
+    serve(&gateway, lies).await;
+    until(|| lock(&gateway.fleet).is_empty()).await;
+}
+
+#[tokio::test]
+async fn a_renewal_that_does_not_verify_ends_the_lease() {
+    let gateway = Gateway::start(1).await;
+    let lies = Lies { events: b"", renewal: b"no renewal" };
+    let serving = serve(&gateway, lies);
+    let picked = async { gateway.pick().await };
+    let ((), pick) = tokio::join!(serving, picked);
+    assert!(pick.link.is_closed());
+    until(|| lock(&gateway.fleet).is_empty()).await;
+}

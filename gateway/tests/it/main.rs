@@ -1,0 +1,13 @@
+//! The gateway through its public surface: real sockets, the real composition, a real worker
+//! with the scripted engine in the same process. Every JSON answer is checked against
+//! `openapi.yaml`.
+
+mod account;
+mod chat;
+mod command_line;
+mod contract;
+mod edge;
+mod keys;
+mod limits;
+mod rig;
+mod sign_in;

@@ -1,0 +1,9 @@
+//! The three engines through their one trait.
+//!
+//! Tests whose names begin with `engine_real` run the real child, `cocoon-engine`, with the demo
+//! model; without that program they fail and say how to build it.
+
+mod engine_real;
+mod scripted;
+mod support;
+mod upstream;
