@@ -21,7 +21,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 BIN = pathlib.Path(os.environ["CARGO_TARGET_DIR"]) / "demo"
 EXAMPLES = ROOT / "sdk-examples"
 
-READY_SECONDS_MAX = 180
+READY_SECONDS_MAX = 600
 STOP_SECONDS_MAX = 2.0
 
 

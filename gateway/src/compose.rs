@@ -154,9 +154,13 @@ impl RunningGateway {
     /// Takes nothing new, lets what runs finish until `deadline`, then settles and closes.
     pub async fn drain(&self, deadline: Duration) -> Drained {
         let edge = self.stages.edge.drain(deadline).await;
+        tracing::debug!(?edge, "the edge is drained");
         let dispatch = self.stages.dispatch.drain(STAGE_DEADLINE).await;
+        tracing::debug!(?dispatch, "the dispatcher is drained");
         let core = self.stages.core.drain(STAGE_DEADLINE).await;
+        tracing::debug!(?core, "jobs and workers are drained");
         self.store.clone().close().await;
+        tracing::debug!("the store is closed");
         let stopped = [edge, dispatch, core].into_iter().filter_map(|stage| match stage {
             Drained::Finished => None,
             Drained::Stopped { tasks } => Some(tasks),

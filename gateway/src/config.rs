@@ -1,6 +1,6 @@
 //! `gateway.toml`: read, checked whole, then trusted.
 //!
-//! [`raw`] is the file as its author wrote it; [`Config`] is what the program runs on. Between
+//! `raw` is the file as its author wrote it; [`Config`] is what the program runs on. Between
 //! them stands one check that reports every problem at once, before any socket is bound. What
 //! may be left out has its value here, so that no other module knows a default.
 

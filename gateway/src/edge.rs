@@ -1,7 +1,7 @@
 //! Between sockets and routes: what happens to every request, in one fixed order.
 //!
-//! Outermost first: [`observe`] names the request and opens its span; [`cors`] answers
-//! preflights; [`recover`] turns a panic into an answer; [`unread`] drains what a refused
+//! Outermost first: `observe` names the request and opens its span; `cors` answers
+//! preflights; `recover` turns a panic into an answer; `unread` drains what a refused
 //! request still sends, so that its sender reads the refusal; [`admission`] bounds what runs at
 //! once. Then the route's own extractors: who asks ([`principal`]), then what ([`body`]).
 //! [`problem`] is the only place that picks a status for an error; [`serve`] holds the sockets.

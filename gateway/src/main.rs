@@ -14,9 +14,8 @@ use cocoon_gateway::config::Config;
 use cocoon_runtime::telemetry::{self, TelemetryConfig};
 use cocoon_runtime::{Drained, Signals, SystemClock};
 
-/// How long streams under way may take to finish after the first signal.
+/// How long streams under way may take after the first signal, and destructors at the end.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(30);
-/// How long destructors get after the last word.
 const RUNTIME_STOP: Duration = Duration::from_millis(500);
 
 fn main() -> ExitCode {
