@@ -12,6 +12,7 @@ mod receipts;
 mod service;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{FromRef, Request};
@@ -24,12 +25,15 @@ use serde_json::json;
 
 use crate::auth::{Authenticator, KeyTable, SignIn, Throttle};
 use crate::dispatch::{Dispatcher, PriceList};
-use crate::edge::body::BodyLimits;
+use crate::edge::body::{BodyBudget, BodyLimits};
 use crate::edge::problem::{Problem, RouteProblem};
+use crate::edge::share::{self, Shares};
 use crate::uplink::SharedFleet;
 
-/// The largest body of a route that is not inference.
+/// The largest body of a route that is not inference, and the longest that one may take: some of
+/// them are open to strangers.
 const SMALL_BODY_BYTES_MAX: usize = 16 << 10;
+const SMALL_BODY_TIMEOUT_MAX: Duration = Duration::from_secs(10);
 
 /// Declares the routes once: the table that tests compare with `openapi.yaml`, and the router.
 macro_rules! routes {
@@ -100,6 +104,7 @@ macro_rules! parts {
 
 parts! {
     authenticator: Arc<Authenticator>,
+    body_budget: BodyBudget,
     /// For inference; other routes take smaller bodies.
     body_limits: BodyLimits,
     clock: Arc<dyn Clock>,
@@ -108,6 +113,7 @@ parts! {
     keys: Arc<KeyTable>,
     lifecycle: Lifecycle,
     prices: Arc<PriceList>,
+    shares: Arc<Shares>,
     sign_in: Arc<SignIn>,
     started_at: StartedAt,
     store: Store,
@@ -120,12 +126,20 @@ pub struct StartedAt(pub Timestamp);
 
 /// The public API, without the edge around it.
 pub fn router(parts: ApiParts) -> Router {
-    routes().fallback(fallback).method_not_allowed_fallback(wrong_method).with_state(parts)
+    let share = axum::middleware::from_fn_with_state(parts.clone(), share::share::<ApiParts>);
+    routes()
+        .layer(share)
+        .fallback(fallback)
+        .method_not_allowed_fallback(wrong_method)
+        .with_state(parts)
 }
 
 /// The body limits of routes that take a few fields.
 fn small(limits: BodyLimits) -> BodyLimits {
-    BodyLimits { bytes_max: limits.bytes_max.min(SMALL_BODY_BYTES_MAX), ..limits }
+    BodyLimits {
+        bytes_max: limits.bytes_max.min(SMALL_BODY_BYTES_MAX),
+        timeout: limits.timeout.min(SMALL_BODY_TIMEOUT_MAX),
+    }
 }
 
 async fn fallback(request: Request) -> Response {

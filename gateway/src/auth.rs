@@ -16,7 +16,7 @@ mod uses;
 
 pub use authenticator::{AuthError, Authenticator};
 pub use identity::{IdentityError, SecretSeed};
-pub use key_table::KeyTable;
+pub use key_table::{DEAD_KEYS_MAX, KeyTable};
 pub use principal::Principal;
 pub use secret::{KeySecret, masked};
 pub use session::{Session, SessionError, Sessions};

@@ -23,13 +23,15 @@ use tokio::sync::mpsc;
 
 use crate::api::{self, ApiParts, StartedAt};
 use crate::auth::{
-    Authenticator, IdentityError, KeyTable, SecretSeed, Sessions, SignIn, Throttle, record_key_uses,
+    Authenticator, DEAD_KEYS_MAX, IdentityError, KeyTable, SecretSeed, Sessions, SignIn, Throttle,
+    record_key_uses,
 };
 use crate::config::Config;
 use crate::dispatch::{DispatchLimits, DispatchParts, Dispatcher, PriceList};
 use crate::edge::admission::Admission;
-use crate::edge::body::BodyLimits;
+use crate::edge::body::{BodyBudget, BodyLimits};
 use crate::edge::serve::{Site, serve};
+use crate::edge::share::Shares;
 use crate::edge::{self, EdgeParts};
 use crate::jobs::{self, JobParts, Jobs};
 use crate::uplink::{LateReceipt, SharedFleet, Uplink, UplinkConfig, UplinkError, UplinkParts};
@@ -223,8 +225,10 @@ impl Parts<'_> {
     }
 
     async fn api(&self, config: &Config, keys: &Keys, jobs: Jobs) -> Result<Router, StartError> {
-        let live = self.store.live_keys(self.clock.now()).await?;
-        let key_table = Arc::new(KeyTable::new(&live));
+        let now = self.clock.now();
+        let live = self.store.live_keys(now).await?;
+        let dead = self.store.dead_keys(now, DEAD_KEYS_MAX).await?;
+        let key_table = Arc::new(KeyTable::new(&live, &dead));
         record_key_uses(key_table.clone(), self.store.clone(), &self.stages.core);
         let sessions = Arc::new(Sessions::new(&keys.session));
         let authenticator =
@@ -240,6 +244,7 @@ impl Parts<'_> {
         let limits = config.limits;
         let parts = ApiParts {
             authenticator: Arc::new(authenticator),
+            body_budget: BodyBudget::new(limits.body_bytes_in_flight),
             body_limits: BodyLimits { bytes_max: limits.body_bytes, timeout: limits.body_timeout },
             clock: self.clock.clone(),
             dispatcher: self.dispatcher(config, prices.clone(), jobs),
@@ -247,6 +252,7 @@ impl Parts<'_> {
             keys: key_table,
             lifecycle: self.stages.edge.clone(),
             prices,
+            shares: Arc::new(Shares::new(limits.requests_per_wallet)),
             sign_in: Arc::new(sign_in),
             started_at: StartedAt(self.clock.now()),
             store: self.store.clone(),

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use axum::body::Body;
 use bytes::Bytes;
 use cocoon_openai_wire::peek;
-use cocoon_primitives::{Clock, ModelName, RequestId, Timestamp, TokenCount};
+use cocoon_primitives::{Assurance, Clock, ModelName, RequestId, Timestamp, TokenCount, WorkerId};
 use cocoon_runtime::{Lifecycle, semconv};
 use cocoon_store::{Reservation, ReserveOutcome, Store};
 use http::{HeaderValue, Response, header};
@@ -68,7 +68,6 @@ pub struct Call {
     pub request_id: RequestId,
     pub principal: Principal,
     pub body: Bytes,
-    pub received_at: Timestamp,
 }
 
 /// What a dispatcher is made of.
@@ -123,17 +122,17 @@ impl Dispatcher {
         let mut opening: Opening = Box::pin(attempt::open(self.clone(), call.body, ticket, choose));
         if !facts.is_streamed {
             let stream = opening.await?;
-            let worker = stream.place_worker();
+            let chosen = stream.chosen();
             let answer = whole::collect(stream, self.limits.whole_bytes_max).await?;
             let mut response = Response::new(Body::from(answer));
-            facts.write_head(&mut response, Some(worker), "application/json");
+            facts.write_head(&mut response, Some(chosen), "application/json");
             return Ok(response);
         }
-        let (body, worker) = match timeout(self.limits.keep_alive, &mut opening).await {
+        let (body, chosen) = match timeout(self.limits.keep_alive, &mut opening).await {
             Ok(stream) => {
                 let stream = stream?;
-                let worker = stream.place_worker();
-                (MeteredBody::relaying(stream, self.pace()), Some(worker))
+                let chosen = stream.chosen();
+                (MeteredBody::relaying(stream, self.pace()), Some(chosen))
             }
             // Proxies and clients give up on a silent connection: from here on comments flow, and
             // an error can only come as an event.
@@ -141,7 +140,7 @@ impl Dispatcher {
         };
         self.live.watch(facts.request_id, body.cell());
         let mut response = Response::new(Body::new(body));
-        facts.write_head(&mut response, worker, "text/event-stream; charset=utf-8");
+        facts.write_head(&mut response, chosen, "text/event-stream; charset=utf-8");
         Ok(response)
     }
 
@@ -169,6 +168,7 @@ impl Dispatcher {
             request_id: call.request_id,
             wallet: call.principal.wallet,
             model,
+            assurance: served.assurance,
             price: plan.price,
             prompt_max: plan.prompt_max,
             completion_max: plan.completion_max,
@@ -197,7 +197,7 @@ impl Dispatcher {
         };
         let facts = Facts {
             request_id: call.request_id,
-            assurance: served.assurance.as_str(),
+            assurance: served.assurance,
             is_streamed: peek.stream,
         };
         let ticket = Ticket::new(agreement, seat, slot);
@@ -244,18 +244,8 @@ impl Dispatcher {
     /// Whether a model that nobody serves now exists at all. While no worker is connected nobody
     /// can tell: a gateway that has just started must not deny what its workers bring back.
     fn is_known(&self, model: &ModelName) -> bool {
-        let mut fleet = lock(&self.fleet);
-        if self.prices.names(model) || fleet.is_empty() {
-            return true;
-        }
-        match fleet.pick(model, self.clock.now(), 0, &[]) {
-            Err(unavailable) => unavailable != cocoon_fleet::Unavailable::UnknownModel,
-            // One arrived this very moment.
-            Ok(pick) => {
-                fleet.finished(pick.worker);
-                true
-            }
-        }
+        let fleet = lock(&self.fleet);
+        self.prices.names(model) || fleet.is_empty() || fleet.knows(model)
     }
 
     fn pace(&self) -> Pace {
@@ -271,7 +261,8 @@ impl Dispatcher {
 #[derive(Debug, Clone, Copy)]
 struct Facts {
     request_id: RequestId,
-    assurance: &'static str,
+    /// What the request was promised. Every worker that it is given to has it.
+    assurance: Assurance,
     is_streamed: bool,
 }
 
@@ -279,15 +270,16 @@ impl Facts {
     fn write_head(
         &self,
         response: &mut Response<Body>,
-        worker: Option<cocoon_primitives::WorkerId>,
+        chosen: Option<(WorkerId, Assurance)>,
         content_type: &'static str,
     ) {
         let text = |value: String| HeaderValue::try_from(value).expect("an id is visible ASCII");
         let head = response.headers_mut();
         head.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
         head.insert(RECEIPT_ID, text(self.request_id.to_string()));
-        head.insert(ASSURANCE, HeaderValue::from_static(self.assurance));
-        if let Some(worker) = worker {
+        let assurance = chosen.map_or(self.assurance, |(_, assurance)| assurance);
+        head.insert(ASSURANCE, HeaderValue::from_static(assurance.as_str()));
+        if let Some((worker, _)) = chosen {
             head.insert(WORKER, text(worker.to_string()));
         }
         if self.is_streamed {

@@ -3,7 +3,8 @@
 //! Outermost first: `observe` names the request and opens its span; `cors` answers
 //! preflights; `recover` turns a panic into an answer; `unread` drains what a refused
 //! request still sends, so that its sender reads the refusal; [`admission`] bounds what runs at
-//! once. Then the route's own extractors: who asks ([`principal`]), then what ([`body`]).
+//! once, [`share`] what one principal runs at once. Then the route's own extractors: who asks
+//! ([`principal`]), then what ([`body`]).
 //! [`problem`] is the only place that picks a status for an error; [`serve`] holds the sockets.
 
 pub mod admin;
@@ -17,6 +18,7 @@ pub mod principal;
 pub mod problem;
 mod recover;
 pub mod serve;
+pub mod share;
 mod unread;
 
 use std::sync::Arc;
@@ -39,7 +41,7 @@ pub struct EdgeParts {
 pub fn wrap(routes: Router, parts: &EdgeParts) -> Router {
     routes
         .layer(from_fn_with_state(Arc::clone(&parts.admission), admission::admit))
-        .layer(from_fn_with_state(parts.drain_timeout, unread::drain))
+        .layer(from_fn_with_state(unread::Drains::new(parts.drain_timeout), unread::drain))
         .layer(from_fn(recover::recover))
         .layer(from_fn(cors::cors))
         .layer(from_fn(observe::observe))

@@ -1,11 +1,15 @@
 //! The composition root: the only place that names the concrete parts of a worker.
 
+use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use cocoon_attest::enrol::{Workload, WorkloadModel};
 use cocoon_attest::receipt::ReceiptKey;
 use cocoon_primitives::{Clock, Digest, WorkerId};
-use cocoon_runtime::Lifecycle;
+use cocoon_runtime::telemetry::{TelemetryError, prometheus};
+use cocoon_runtime::{Lifecycle, admin};
+use tokio::net::TcpListener;
 
 use crate::config::Config;
 use crate::engine::{self, Engine, EngineConfig, EngineStartError};
@@ -19,6 +23,10 @@ pub enum StartError {
     Engine(#[from] EngineStartError),
     #[error("the engine serves no model")]
     NoModel,
+    #[error("failed to listen on {listen} for admin.listen")]
+    Admin { listen: SocketAddr, source: io::Error },
+    #[error("failed to record metrics")]
+    Metrics(#[from] TelemetryError),
     #[error("failed to make the TLS key")]
     Tls(#[source] rcgen::Error),
 }
@@ -28,6 +36,8 @@ pub enum StartError {
 pub struct RunningWorker {
     pub worker_id: WorkerId,
     pub outbox: Arc<ReceiptOutbox>,
+    /// Where metrics and liveness are shown, if anywhere.
+    pub admin: Option<SocketAddr>,
 }
 
 /// Starts a worker. Its tasks belong to `lifecycle`; draining that ends it.
@@ -38,6 +48,11 @@ pub async fn start(
 ) -> Result<RunningWorker, StartError> {
     // One TLS provider for the process; an earlier choice stays.
     drop(rustls::crypto::ring::default_provider().install_default());
+    // Before the engine: loading takes long, and is watched too.
+    let admin = match config.admin_listen {
+        Some(listen) => Some(show_metrics(listen, &lifecycle).await?),
+        None => None,
+    };
     let engine = engine::start(&config.engine, &lifecycle, Arc::clone(&clock)).await?;
     let workload = workload(&*engine).ok_or(StartError::NoModel)?;
     let receipt_key = ReceiptKey::from_seed(&seed());
@@ -66,7 +81,16 @@ pub async fn start(
     );
     lifecycle.spawn("uplink", link.run());
     tracing::info!(worker.id = %worker_id, "worker {worker_id} is ready and dials its gateway");
-    Ok(RunningWorker { worker_id, outbox })
+    Ok(RunningWorker { worker_id, outbox, admin })
+}
+
+async fn show_metrics(listen: SocketAddr, lifecycle: &Lifecycle) -> Result<SocketAddr, StartError> {
+    let failed = |source| StartError::Admin { listen, source };
+    let listener = TcpListener::bind(listen).await.map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    admin::serve(listener, prometheus()?, lifecycle);
+    tracing::info!(admin = %address, "metrics and liveness are at {address}");
+    Ok(address)
 }
 
 /// What the evidence covers; `None` where there is nothing to serve.
@@ -100,3 +124,7 @@ fn seed() -> [u8; 32] {
     getrandom::fill(&mut seed).expect("the operating system gives random bytes");
     seed
 }
+
+#[cfg(test)]
+#[cfg(feature = "soft-tee")]
+mod tests;

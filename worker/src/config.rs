@@ -1,6 +1,6 @@
 //! `worker.toml`: read, checked whole, then trusted.
 //!
-//! [`raw`] is the file as its author wrote it; [`Config`] is what the program runs on. Between
+//! `raw` is the file as its author wrote it; [`Config`] is what the program runs on. Between
 //! them stands one check that reports every problem at once, before anything is started.
 
 mod raw;
@@ -8,6 +8,7 @@ mod raw;
 mod tests;
 
 use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use cocoon_attest::policy::Mode;
@@ -33,6 +34,8 @@ pub struct Config {
     pub engine: EngineConfig,
     /// The secret that makes evidence is read with the file.
     pub evidence: EvidenceSource,
+    /// Where metrics and liveness are shown; `None` shows them nowhere.
+    pub admin_listen: Option<SocketAddr>,
     pub telemetry: TelemetrySection,
 }
 
@@ -75,6 +78,8 @@ pub enum Problem {
     RootKeyMissing,
     #[error("evidence.software_root_key is not usable: {0}")]
     RootKey(RootKeyError),
+    #[error("admin.listen is not an address and a port, as in 127.0.0.1:9090")]
+    AdminListen,
     #[error("telemetry.otlp_endpoint is not an http:// URL")]
     OtlpEndpoint,
 }

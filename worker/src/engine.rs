@@ -8,6 +8,11 @@
 //! of [`EngineEvent`]s: `Started`, then deltas and tool calls, then exactly one of `Finished` and
 //! `Failed`. A stream that ends without either is a crash of ours; read it as `Crashed`.
 //!
+//! A card names one model; of one that was downloaded, the name is the hub's. On a processor
+//! mistral.rs 0.8.1 mixes requests of equal length that it works on together (measured: each
+//! answers from the others' attention), so there the child holds exactly one sequence at a time
+//! and [`EngineLoad::permits`] is 1 whatever the configuration says.
+//!
 //! Invariants: dropping a [`Generation`] stops its job within one token; the queue in front of an
 //! engine is bounded and sheds; the event channel is as long as the job's token limit, so a slow
 //! reader holds up nobody else; no text of an engine's own errors reaches an event.
@@ -15,6 +20,7 @@
 mod admission;
 mod config;
 mod demo;
+mod hub;
 mod manifest;
 mod mistralrs;
 mod openai_upstream;
@@ -33,6 +39,7 @@ pub use cocoon_engine_wire::{
     Channel, Constraint, FinishReason, Sampling, TokenLogprob, ToolChoice, TopLogprob, Usage,
 };
 pub use config::{EngineConfig, MistralrsConfig, OpenaiUpstreamConfig, ScriptedConfig};
+pub use hub::HubError;
 pub use manifest::{ManifestError, model_digest};
 
 /// A model as this worker serves it.
@@ -111,7 +118,8 @@ pub enum EngineError {
     InvalidRequest { message: String, param: Option<String>, code: &'static str },
     #[error("the prompt has {prompt} tokens and the context holds {limit}")]
     ContextLengthExceeded { prompt: u64, limit: u64 },
-    #[error("every place in the engine's queue is taken")]
+    /// No place in the queue, or a wait in it that was too long.
+    #[error("the engine has more work than it can take")]
     Overloaded { retry_after_ms: u64 },
     /// The engine is starting again.
     #[error("the engine is not ready")]
@@ -167,6 +175,8 @@ pub enum EngineStartError {
     Config(String),
     #[error("failed to read the model's files")]
     Manifest(#[from] ManifestError),
+    #[error("failed to get the model from the hub")]
+    Hub(#[from] HubError),
     #[error("failed to unpack the demo model into {path}")]
     Demo { path: std::path::PathBuf, source: std::io::Error },
     #[error("failed to run the engine program {path}")]

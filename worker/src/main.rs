@@ -15,6 +15,7 @@ use cocoon_worker::config::Config;
 
 /// What answers get to finish after the first signal.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(30);
+
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Serve(ConfigFile { path }) => match load(&path) {

@@ -1,10 +1,10 @@
 //! The OpenAI surface: chat completions, whatever engine stands behind them.
 //!
-//! Shape: [`Surface::handle`] reads what the gateway fixed for a request ([`head`]), turns the
-//! body into a job for the engine ([`job`]), and answers with an [`UplinkBody`] that renders the
-//! engine's events into the client's final bytes ([`transcript`]) inside frames ([`body`]), signs
-//! the receipt ([`record`]) and pads what would show lengths ([`padding`]). What cannot be served
-//! is a [`refusal`]: OpenAI's error object under a real status.
+//! Shape: [`Surface::handle`] reads what the gateway fixed for a request (`head`), turns the
+//! body into a job for the engine (`job`), and answers with an [`UplinkBody`] that renders the
+//! engine's events into the client's final bytes (`transcript`) inside frames (`body`), signs
+//! the receipt (`record`) and pads what would show lengths (`padding`). What cannot be served
+//! is a `refusal`: OpenAI's error object under a real status.
 //!
 //! Invariants:
 //! - No answer starts without the terms that its receipt repeats; none exceeds their limits,

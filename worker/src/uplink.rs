@@ -1,8 +1,8 @@
 //! The worker's side of its connection to a gateway.
 //!
-//! Shape: [`Link::run`] dials ([`dial`]), proves what this worker is, and serves HTTP/2 over the
-//! connection that it dialled ([`server`]): requests go to the OpenAI surface, `/events` carries
-//! load, receipts and acknowledgements ([`events`]), `/renew` prolongs the lease. A lost
+//! Shape: [`Link::run`] dials (`dial`), proves what this worker is, and serves HTTP/2 over the
+//! connection that it dialled (`server`): requests go to the OpenAI surface, `/events` carries
+//! load, receipts and acknowledgements (`events`), `/renew` prolongs the lease. A lost
 //! connection is dialled again with jittered backoff, the engine stays loaded.
 //!
 //! Invariants: the gateway's key is pinned and its handshake signature checked; nothing is served

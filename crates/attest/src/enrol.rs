@@ -7,17 +7,20 @@
 //!
 //! Everything is bound: `bind` names the nonce, the TLS exporter of this connection (RFC 9266),
 //! the gateway's key, the policy, and the hashes of keys, devices and workload; the evidence
-//! covers SHA-512 of `bind`. The parts travel as verbatim byte strings, and a verifier hashes
+//! covers SHA-512 of `bind`, and the receipt key signs it, so that nobody enrols under a key that
+//! another one holds. The parts travel as verbatim byte strings, and a verifier hashes
 //! what it received. Source: the attestation design §4.2–4.4.
 
 mod bind;
 mod challenge;
 mod fault;
 mod message;
+mod proof;
 mod verify;
 mod workload;
 
-#[cfg(all(test, feature = "soft-tee"))]
+#[cfg(test)]
+#[cfg(feature = "soft-tee")]
 mod tests;
 
 pub use challenge::{Challenge, Claim, Prepared};

@@ -2,7 +2,7 @@
 //!
 //! One kind so far: `software`, signed by a key of our own, behind the cargo feature `soft-tee`.
 //! A processor's quote (TDX, SEV-SNP) and the reports of devices become further variants, each
-//! with a module that turns bytes into claims; [`appraise`] stays the one place that decides.
+//! with a module that turns bytes into claims; `appraise` stays the one place that decides.
 
 #[cfg(feature = "soft-tee")]
 pub mod software;

@@ -22,4 +22,4 @@ pub use message::{Failure, FromEngine, Generate, Ready, ToEngine};
 pub use stop::StopCut;
 
 /// Both sides carry this number; a child of another version is not used.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;

@@ -112,6 +112,8 @@ pub struct Ready {
     pub protocol: u32,
     pub context_length: u32,
     pub vocab: u32,
+    /// Jobs that it works on at once: what comes beyond waits silently.
+    pub jobs: u16,
 }
 
 /// Why a job ended without an answer.

@@ -11,7 +11,8 @@ use cocoon_primitives::{Assurance, LeaseId, ModelName, Timestamp, WorkerId};
 use crate::member::Member;
 use crate::{Load, Pick, ServedModel, Unavailable};
 
-/// Model names remembered at most, so that a model whose workers left is `NoWorker`, not unknown.
+/// Model names remembered at most. A model whose workers left is `NoWorker` while it is among
+/// them, and unknown past that; what is served now is never unknown.
 const NAMES_MAX: usize = 4096;
 
 /// The workers of one gateway.
@@ -49,20 +50,31 @@ impl<L: Clone> Fleet<L> {
         self.members.insert(worker, Member::new(lease, link, now)).map(|old| old.link)
     }
 
+    /// Whether this model is served now, or was, as far as names are remembered.
+    pub fn knows(&self, model: &ModelName) -> bool {
+        self.names.contains(model)
+            || self.members.values().any(|member| member.lease.model(model).is_some())
+    }
+
     /// Picks a worker for one request and counts the request until [`Self::finished`].
     ///
-    /// `random` is 64 random bits; `exclude` are the workers that this request already tried.
+    /// `assurance` is what the client was told: where the model is served with another one now,
+    /// there is no worker for this request. `random` is 64 random bits; `exclude` are the workers
+    /// that this request already tried.
     pub fn pick(
         &mut self,
         model: &ModelName,
+        assurance: Assurance,
         now: Timestamp,
         random: u64,
         exclude: &[WorkerId],
     ) -> Result<Pick<L>, Unavailable> {
-        if !self.names.contains(model) {
+        if !self.knows(model) {
             return Err(Unavailable::UnknownModel);
         }
-        let assurance = self.assurance(model, now).ok_or(Unavailable::NoWorker)?;
+        if self.assurance(model, now) != Some(assurance) {
+            return Err(Unavailable::NoWorker);
+        }
         let serving: Vec<&Member<L>> = self
             .members
             .values()
@@ -86,9 +98,12 @@ impl<L: Clone> Fleet<L> {
         Ok(Pick { worker, lease: Arc::clone(&member.lease), link: member.link.clone() })
     }
 
-    /// A picked request ended, however it ended.
-    pub fn finished(&mut self, worker: WorkerId) {
-        if let Some(member) = self.members.get_mut(&worker) {
+    /// A request that was picked under this lease ended, however it ended. A newer lease of the
+    /// same worker began at zero and does not count it.
+    pub fn finished(&mut self, worker: WorkerId, lease: LeaseId) {
+        if let Some(member) = self.members.get_mut(&worker)
+            && member.lease.lease_id == lease
+        {
             member.in_flight = member.in_flight.saturating_sub(1);
         }
     }
@@ -172,7 +187,6 @@ impl<L: Clone> Fleet<L> {
                     context_length: model.context_length,
                     assurance: member.lease.assurance,
                     workers: 0,
-                    embeddings: false,
                     is_demo: model.is_demo,
                     owned_by: model.owned_by.clone(),
                 });
@@ -183,8 +197,9 @@ impl<L: Clone> Fleet<L> {
         served.into_values().collect()
     }
 
-    /// Which kind of worker serves a model: hardware as soon as one such worker has a live lease,
-    /// also while it drains, so that a retry never falls back to software.
+    /// Which kind of worker serves a model: hardware as long as one such worker has a live lease,
+    /// also while it drains. When the last one is gone, new requests may go to software and say
+    /// so; a request that was promised hardware may not, see [`Self::pick`].
     fn assurance(&self, model: &ModelName, now: Timestamp) -> Option<Assurance> {
         let mut found = None;
         for member in self.members.values() {

@@ -3,8 +3,10 @@
 //! Pure: time and random bits are arguments, links are opaque. Shape: [`Fleet`] holds one member
 //! per worker; it admits only an [`Attested`] by value and picks by the power of two choices.
 //!
-//! Invariants: no pick without a live lease; a draining worker gets nothing new; a model that
-//! hardware serves is never served by software; load never exceeds what a worker said it takes.
+//! Invariants: no pick without a live lease; a draining worker gets nothing new; at one time a
+//! model is served by hardware or by software, and one request by the kind that it was promised;
+//! a worker that counts as full, by its last report or by the picks of this gateway that have not
+//! finished, gets nothing. Until its first report a worker is taken to run one request.
 //!
 //! [`Attested`]: cocoon_attest::enrol::Attested
 
@@ -58,7 +60,6 @@ pub struct ServedModel {
     pub context_length: u64,
     pub assurance: Assurance,
     pub workers: usize,
-    pub embeddings: bool,
     pub is_demo: bool,
     pub owned_by: String,
 }

@@ -9,6 +9,7 @@ use proptest::prelude::*;
 use super::*;
 
 const NOW: Timestamp = Timestamp::from_seconds(1_800_000_000);
+const SOFT: Assurance = Assurance::Software;
 const LIFE: Duration = Duration::from_secs(600);
 const ROOMY: Load = Load { running: 0, waiting: 0, permits: 100, queue: 0 };
 
@@ -55,13 +56,13 @@ fn fleet(workers: &[u8]) -> Fleet<u8> {
 }
 
 fn pick(fleet: &mut Fleet<u8>, exclude: &[WorkerId]) -> Result<u8, Unavailable> {
-    fleet.pick(&name("m"), NOW, 7, exclude).map(|pick| pick.link)
+    fleet.pick(&name("m"), SOFT, NOW, 7, exclude).map(|pick| pick.link)
 }
 
 #[test]
 fn a_name_nobody_served_is_unknown_and_one_that_left_is_not() {
     let mut fleet = fleet(&[1]);
-    let unknown = fleet.pick(&name("other"), NOW, 0, &[]).map(|pick| pick.link);
+    let unknown = fleet.pick(&name("other"), SOFT, NOW, 0, &[]).map(|pick| pick.link);
     assert_eq!(unknown, Err(Unavailable::UnknownModel));
     fleet.remove(worker(1), lease(1, Assurance::Software).lease_id);
     assert_eq!(pick(&mut fleet, &[]), Err(Unavailable::NoWorker));
@@ -73,10 +74,13 @@ fn hardware_is_never_replaced_by_software() {
     fleet.insert(lease(2, Assurance::Hardware), 2, NOW);
     fleet.load(worker(2), ROOMY);
     for random in 0..50 {
-        let pick = fleet.pick(&name("m"), NOW, random << 32 | random, &[]).unwrap();
+        let random = random << 32 | random;
+        let pick = fleet.pick(&name("m"), Assurance::Hardware, NOW, random, &[]).unwrap();
         assert_eq!(pick.link, 2);
     }
-    assert_eq!(pick(&mut fleet, &[worker(2)]), Err(Unavailable::NoWorker));
+    let hardware = fleet.pick(&name("m"), Assurance::Hardware, NOW, 0, &[worker(2)]);
+    assert_eq!(hardware.map(|pick| pick.link), Err(Unavailable::NoWorker));
+    assert_eq!(pick(&mut fleet, &[]), Err(Unavailable::NoWorker));
     fleet.drain(worker(2), LeaseId::from_bytes([2; 16]));
     assert_eq!(pick(&mut fleet, &[]), Err(Unavailable::NoWorker));
     fleet.load(worker(2), Load { permits: 0, ..ROOMY });
@@ -89,7 +93,7 @@ fn an_expired_lease_gets_nothing_and_is_reported_once() {
     let mut fleet = fleet(&[1]);
     let late = NOW.saturating_add(LIFE);
     assert_eq!(
-        fleet.pick(&name("m"), late, 0, &[]).map(|pick| pick.link),
+        fleet.pick(&name("m"), SOFT, late, 0, &[]).map(|pick| pick.link),
         Err(Unavailable::NoWorker)
     );
     assert_eq!(fleet.expire(NOW), []);
@@ -122,10 +126,10 @@ fn places_are_permits_and_queue() {
         assert_eq!(pick(&mut fleet, &[]), Ok(1));
     }
     assert_eq!(pick(&mut fleet, &[]), Err(Unavailable::Saturated));
-    fleet.finished(worker(1));
+    fleet.finished(worker(1), LeaseId::from_bytes([1; 16]));
     assert_eq!(pick(&mut fleet, &[]), Ok(1));
     fleet.load(worker(1), Load { running: 1, waiting: 2, permits: 1, queue: 2 });
-    fleet.finished(worker(1));
+    fleet.finished(worker(1), LeaseId::from_bytes([1; 16]));
     assert_eq!(pick(&mut fleet, &[]), Err(Unavailable::Saturated), "the report says full");
 }
 
@@ -143,8 +147,8 @@ fn of_two_the_less_loaded_serves() {
     fleet.load(worker(1), Load { running: 50, ..ROOMY });
     for random in 0..100 {
         let random = u64::from_be_bytes([random; 8]);
-        assert_eq!(fleet.pick(&name("m"), NOW, random, &[]).unwrap().link, 2);
-        fleet.finished(worker(2));
+        assert_eq!(fleet.pick(&name("m"), SOFT, NOW, random, &[]).unwrap().link, 2);
+        fleet.finished(worker(2), LeaseId::from_bytes([2; 16]));
     }
 }
 
@@ -158,7 +162,7 @@ fn a_struck_worker_serves_only_where_nobody_else_does() {
     assert_eq!(pick(&mut fleet, &[worker(2)]), Ok(1));
     let later = NOW.saturating_add(Duration::from_secs(1));
     fleet.load(worker(2), Load { running: 99, ..ROOMY });
-    assert_eq!(fleet.pick(&name("m"), later, 7, &[]).unwrap().link, 1);
+    assert_eq!(fleet.pick(&name("m"), SOFT, later, 7, &[]).unwrap().link, 1);
 }
 
 #[test]
@@ -181,6 +185,33 @@ fn a_model_shows_its_least_context() {
     assert_eq!(models[0].assurance, Assurance::Software);
 }
 
+#[test]
+fn a_request_keeps_the_assurance_that_it_was_promised() {
+    let mut fleet = fleet(&[1]);
+    let hard = |fleet: &mut Fleet<u8>| {
+        fleet.pick(&name("m"), Assurance::Hardware, NOW, 0, &[]).map(|pick| pick.link)
+    };
+    assert_eq!(hard(&mut fleet), Err(Unavailable::NoWorker), "only software is here");
+    fleet.insert(lease(2, Assurance::Hardware), 2, NOW);
+    fleet.load(worker(2), ROOMY);
+    assert_eq!((hard(&mut fleet), pick(&mut fleet, &[])), (Ok(2), Err(Unavailable::NoWorker)));
+    fleet.remove(worker(2), LeaseId::from_bytes([2; 16]));
+    assert_eq!((hard(&mut fleet), pick(&mut fleet, &[])), (Err(Unavailable::NoWorker), Ok(1)));
+}
+
+#[test]
+fn an_old_leases_requests_are_not_counted_against_the_new_one() {
+    let mut fleet = fleet(&[1]);
+    let old = fleet.pick(&name("m"), SOFT, NOW, 0, &[]).unwrap();
+    let newer = Lease { lease_id: LeaseId::from_bytes([9; 16]), ..lease(1, SOFT) };
+    fleet.insert(newer, 10, NOW);
+    let new = fleet.pick(&name("m"), SOFT, NOW, 0, &[]).unwrap();
+    fleet.finished(old.worker, old.lease.lease_id);
+    assert_eq!(fleet.in_flight(worker(1)), 1);
+    fleet.finished(new.worker, new.lease.lease_id);
+    assert_eq!(fleet.in_flight(worker(1)), 0);
+}
+
 proptest! {
     /// Whatever happens, a pick has a live lease, is not excluded, and never exceeds places.
     #[test]
@@ -195,12 +226,12 @@ proptest! {
             match operation {
                 0 => fleet.strike(worker(n), NOW),
                 1 => {
-                    fleet.finished(worker(n));
+                    fleet.finished(worker(n), LeaseId::from_bytes([n; 16]));
                     open[usize::from(n)] = open[usize::from(n)].saturating_sub(1);
                 }
                 _ => {
                     let exclude = [worker(n)];
-                    if let Ok(pick) = fleet.pick(&name("m"), NOW, random, &exclude) {
+                    if let Ok(pick) = fleet.pick(&name("m"), SOFT, NOW, random, &exclude) {
                         prop_assert_ne!(pick.worker, worker(n));
                         prop_assert!(pick.lease.is_live(NOW));
                         open[usize::from(pick.link)] += 1;

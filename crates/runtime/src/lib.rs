@@ -2,8 +2,9 @@
 //!
 //! IO crate. [`Lifecycle`] owns every task of a process and ends them in two steps,
 //! [`SystemClock`] is the one place that reads wall time, [`Signals`] turns SIGINT and SIGTERM
-//! into a value, and [`telemetry`] sets up logs, traces and metrics once.
+//! into a value, [`telemetry`] sets up logs, traces and metrics once, and [`admin`] shows metrics.
 
+pub mod admin;
 mod clock;
 mod lifecycle;
 pub mod propagation;

@@ -19,6 +19,12 @@ use cocoon_store::{
 
 const NOW: Timestamp = Timestamp::from_seconds(1_800_000_000);
 const WALLET: WalletAddress = WalletAddress::new(0, [1; 32]);
+const USAGE: Usage = Usage {
+    prompt: TokenCount::new(100),
+    cached: TokenCount::ZERO,
+    completion: TokenCount::new(200),
+    reasoning: TokenCount::ZERO,
+};
 const KEY: KeyId = KeyId::from_bytes([2; 8]);
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
@@ -119,11 +125,7 @@ async fn pair(store: &Store, number: u64) {
             worker: Some(WorkerId::from_bytes([7; 32])),
             payee: Some(WalletAddress::new(0, [8; 32])),
             outcome: Outcome::Completed,
-            usage: Usage {
-                prompt: TokenCount::new(100),
-                completion: TokenCount::new(200),
-                ..Usage::default()
-            },
+            usage: USAGE,
             settled_at: NOW,
             receipt: Some(NewReceipt {
                 core: vec![9; 700],
@@ -131,6 +133,7 @@ async fn pair(store: &Store, number: u64) {
                 salt: [11; 32],
                 worker_key: [12; 32],
                 attempt: 0,
+                stated: Some(USAGE),
             }),
         })
         .await;

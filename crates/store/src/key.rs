@@ -1,5 +1,7 @@
 //! API keys: who may spend from a wallet, up to which cap.
 
+use std::time::Duration;
+
 use cocoon_primitives::{KeyId, Nano, Timestamp, WalletAddress};
 use rusqlite::Row;
 
@@ -8,6 +10,10 @@ use crate::{Store, StoreError};
 
 /// Keys that one wallet may have alive, and that a listing shows beside the revoked ones.
 pub const KEYS_PER_WALLET_MAX: u32 = 100;
+/// Keys that one wallet may make within a day, whatever becomes of them. Requests refer to keys,
+/// so a dead key stays: this bounds how fast they add up.
+pub const KEYS_PER_DAY_MAX: u32 = 200;
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// Rows of one wallet's listing.
 const LISTING_MAX: u32 = 1000;
 /// Uses that one call records.
@@ -50,6 +56,8 @@ pub enum CreateKeyOutcome {
     Created,
     /// The wallet has [`KEYS_PER_WALLET_MAX`] keys that are neither revoked nor expired.
     LimitReached,
+    /// The wallet made [`KEYS_PER_DAY_MAX`] keys within the last day.
+    TooManyToday,
     /// The wallet has never signed in.
     UnknownWallet,
 }
@@ -78,6 +86,15 @@ impl Store {
             )?;
             if alive >= KEYS_PER_WALLET_MAX {
                 return Ok(CreateKeyOutcome::LimitReached);
+            }
+            let today: u32 = tx.get(
+                "-- key.count_today
+                 SELECT count(*) FROM api_keys WHERE wallet = ?1 AND created_at > ?2",
+                (Sql(key.wallet), Sql(key.created_at.saturating_sub(DAY))),
+                |row| row.get(0),
+            )?;
+            if today >= KEYS_PER_DAY_MAX {
+                return Ok(CreateKeyOutcome::TooManyToday);
             }
             tx.execute(
                 "-- key.create
@@ -143,6 +160,25 @@ impl Store {
                      WHERE revoked_at IS NULL AND (expires_at IS NULL OR expires_at > ?1)"
                 ),
                 (Sql(now),),
+                key_row,
+            )
+        })
+        .await
+    }
+
+    /// Keys that may not be used any more at `now`, the latest death first: at most `limit`.
+    pub async fn dead_keys(&self, now: Timestamp, limit: u32) -> Result<Vec<KeyRow>, StoreError> {
+        self.read("key.dead", move |tx| {
+            tx.all(
+                &format!(
+                    "-- key.dead
+                     SELECT {COLUMNS} FROM api_keys
+                     WHERE revoked_at IS NOT NULL OR expires_at <= ?1
+                     ORDER BY min(coalesce(revoked_at, expires_at), coalesce(expires_at, revoked_at))
+                         DESC
+                     LIMIT ?2"
+                ),
+                (Sql(now), limit),
                 key_row,
             )
         })

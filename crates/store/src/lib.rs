@@ -33,7 +33,7 @@ mod writer;
 
 pub use audit::LedgerReport;
 pub use error::StoreError;
-pub use key::{CreateKeyOutcome, KEYS_PER_WALLET_MAX, KeyRow, NewKey};
+pub use key::{CreateKeyOutcome, KEYS_PER_DAY_MAX, KEYS_PER_WALLET_MAX, KeyRow, NewKey};
 pub use receipt::{Countersignature, NewReceipt, ReceiptRow, Standing, Uncountersigned};
 pub use request::{RequestRow, RequestState};
 pub use reservation::{OpenReservation, Reservation, ReserveOutcome};

@@ -1,5 +1,6 @@
 //! Receipts: what a worker signed, and the gateway's signature over the batch that it was put in.
 
+use cocoon_metering::Usage;
 use cocoon_primitives::{RequestId, Timestamp, WalletAddress};
 use rusqlite::Row;
 
@@ -19,13 +20,18 @@ pub struct NewReceipt {
     pub salt: [u8; 32],
     pub worker_key: [u8; 32],
     pub attempt: u32,
+    /// The usage that the core states; `None` where the receipt is refused and kept only as
+    /// evidence, whatever it states.
+    pub stated: Option<Usage>,
 }
 
-/// Whether a receipt is what its request was settled with.
+/// Whether a receipt is the bill of its request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
+    /// What it states is what was charged, however late it came: it is countersigned.
     Settled,
-    /// It came when the request was over: kept as evidence, never countersigned.
+    /// Something else was charged, or nothing: kept as evidence, never countersigned, so that no
+    /// file claims a charge that was not made.
     Late,
 }
 

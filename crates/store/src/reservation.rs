@@ -8,7 +8,7 @@ use cocoon_primitives::{
 
 use crate::column::{Sql, optional};
 use crate::posting::Postings;
-use crate::request::{self, RequestRow, RequestState};
+use crate::request::{self, RequestRow};
 use crate::tx::Tx;
 use crate::{Store, StoreError};
 
@@ -74,7 +74,9 @@ pub struct OpenReservation {
 }
 
 impl Store {
-    /// Holds a request's worst case against its wallet and its key's cap, durably.
+    /// Holds a request's worst case against its wallet and its key's cap. Once this answers, it
+    /// has reached the operating system: it survives the process, and a power loss only after
+    /// [`Store::durable_barrier`].
     pub async fn reserve(&self, reservation: Reservation) -> Result<ReserveOutcome, StoreError> {
         self.write("reservation.hold", move |tx| hold(tx, &reservation)).await
     }
@@ -96,18 +98,6 @@ impl Store {
                 (Sql(request_id), Sql(worker), Sql(payee), attempt),
             )?;
             Ok(changed == 1)
-        })
-        .await
-    }
-
-    /// The reservation of a request, if it is still held.
-    pub async fn open_reservation(
-        &self,
-        request_id: RequestId,
-    ) -> Result<Option<OpenReservation>, StoreError> {
-        self.read("reservation.get", move |tx| {
-            let row = request::find(tx, request_id)?;
-            Ok(row.filter(|row| row.state == RequestState::Open).map(OpenReservation::from))
         })
         .await
     }

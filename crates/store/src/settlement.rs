@@ -78,8 +78,8 @@ impl Store {
     /// Ends a request, in one transaction: charge, worker's share, commission, its row, its
     /// receipt. A charge of zero lets the reservation go. May be repeated, with anything.
     ///
-    /// A receipt that comes when the request is over is kept where there is none yet, marked
-    /// late, and pays nobody.
+    /// The first receipt of a request is kept, also when the request is over; then it pays
+    /// nobody. Its standing says whether it states what was charged.
     pub async fn settle(&self, settlement: Settlement) -> Result<SettleOutcome, StoreError> {
         self.write("settlement.post", move |tx| settle(tx, &settlement)).await
     }
@@ -96,21 +96,21 @@ fn settle(tx: &Tx<'_>, settlement: &Settlement) -> Result<SettleOutcome, StoreEr
     match row.state {
         RequestState::Open if now >= row.expires_at => {
             expire(tx, &row, now)?;
-            keep_receipt(tx, settlement, Standing::Late)?;
+            keep_receipt(tx, &row, settlement, None)?;
             Ok(SettleOutcome::Expired)
         }
         RequestState::Open => {
             let (charge, worker_share) = pay(tx, &row, settlement)?;
             finish(tx, &row, settlement, charge, worker_share)?;
-            keep_receipt(tx, settlement, Standing::Settled)?;
+            keep_receipt(tx, &row, settlement, Some(charge))?;
             Ok(SettleOutcome::Settled { charge, worker_share })
         }
         RequestState::Settled(_) => {
-            keep_receipt(tx, settlement, Standing::Late)?;
+            keep_receipt(tx, &row, settlement, Some(row.charge))?;
             Ok(SettleOutcome::AlreadySettled { charge: row.charge })
         }
         RequestState::Expired => {
-            keep_receipt(tx, settlement, Standing::Late)?;
+            keep_receipt(tx, &row, settlement, None)?;
             Ok(SettleOutcome::Expired)
         }
     }
@@ -134,7 +134,7 @@ fn pay(tx: &Tx<'_>, row: &RequestRow, settlement: &Settlement) -> Result<(Nano, 
     let (id, now) = (&row.request_id, settlement.settled_at);
     let pending = pending_of(row);
     let mut postings = Postings::new(tx, now);
-    let charge = charge(&row.price, &settlement.usage).min(row.reserved);
+    let charge = charge_of(row, &settlement.usage);
     if charge == Nano::ZERO {
         postings.post(&pending.void(TransferId::void(id), now))?;
         postings.save()?;
@@ -190,11 +190,22 @@ fn finish(
     release_key(tx, row, charge)
 }
 
+/// What a usage costs at the request's price, at most its reservation.
+fn charge_of(row: &RequestRow, usage: &Usage) -> Nano {
+    charge(&row.price, usage).min(row.reserved)
+}
+
+/// Keeps the settlement's receipt, if it has one and the request none yet. `charged` is what the
+/// request was settled for; none where it expired.
 fn keep_receipt(
     tx: &Tx<'_>,
+    row: &RequestRow,
     settlement: &Settlement,
-    standing: Standing,
+    charged: Option<Nano>,
 ) -> Result<(), StoreError> {
     let Some(new) = &settlement.receipt else { return Ok(()) };
+    let stated = new.stated.as_ref().map(|usage| charge_of(row, usage));
+    let is_bill = stated.is_some() && stated == charged;
+    let standing = if is_bill { Standing::Settled } else { Standing::Late };
     receipt::keep(tx, settlement.request_id, new, standing, settlement.settled_at)
 }

@@ -15,8 +15,6 @@ pub const ATTEMPT: &str = "cocoon-attempt";
 pub const MAX_TOKENS: &str = "cocoon-max-tokens";
 /// What the request pays: base64url without padding of the terms' deterministic CBOR.
 pub const TERMS: &str = "cocoon-terms";
-/// W3C trace context.
-pub const TRACEPARENT: &str = "traceparent";
 /// In an answer: tokens of the prompt, decimal `u64`; absent where an engine cannot know.
 pub const PROMPT_TOKENS: &str = "cocoon-prompt-tokens";
 /// In a refusal: `1` where another worker may do better.

@@ -21,6 +21,8 @@ pub enum AuthError {
     UnknownKey,
     #[error("the API key has expired")]
     KeyExpired,
+    #[error("the API key was revoked")]
+    KeyRevoked,
     #[error("the session has expired")]
     SessionExpired,
 }
@@ -92,8 +94,8 @@ mod tests {
     fn a_key_is_known_until_it_expires_or_is_removed() {
         let keys = Arc::new(KeyTable::default());
         let (lasting, expired) = (KeySecret::generate(), KeySecret::generate());
-        keys.insert(lasting.sha256(), lasting.key_id(), WALLET, None);
-        keys.insert(expired.sha256(), expired.key_id(), WALLET, Some(NOW));
+        keys.insert(lasting.sha256(), lasting.key_id(), WALLET, None, NOW);
+        keys.insert(expired.sha256(), expired.key_id(), WALLET, Some(NOW), NOW);
         let gate = authenticator(Arc::clone(&keys));
         let ask = |secret: &KeySecret| {
             gate.authenticate(&headers(&format!("Bearer {}", secret.reveal())))
@@ -106,7 +108,7 @@ mod tests {
         keys.remove(lasting.key_id(), WalletAddress::new(0, [8; 32]));
         assert!(ask(&lasting).is_ok(), "another wallet revoked it");
         keys.remove(lasting.key_id(), WALLET);
-        assert_eq!(ask(&lasting), Err(AuthError::UnknownKey));
+        assert_eq!(ask(&lasting), Err(AuthError::KeyRevoked));
     }
 
     #[test]

@@ -156,6 +156,7 @@ fn attestation(findings: &mut Findings, mode: Mode, raw: &raw::Attestation) -> P
     }
     let has_all_roots = roots.len() == raw.software_roots.len();
     let mut wanted = file(raw.insecure_allow_software_tee, roots);
+    wanted.models = raw.models.clone().map_or(ModelRule::ANY, ModelRule::Listed);
     wanted.lease_seconds = raw.lease_seconds.unwrap_or(LEASE_SECONDS);
     let validated = wanted.validate();
     // Another crate of the same build may have turned the verifier on; this program's own
@@ -182,7 +183,7 @@ fn policy_field(error: PolicyError) -> &'static str {
             "attestation.insecure_allow_software_tee"
         }
         PolicyError::SoftwareRoots | PolicyError::TooManyRoots => "attestation.software_roots",
-        PolicyError::Models => "attestation",
+        PolicyError::Models => "attestation.models",
         PolicyError::LeaseSeconds => "attestation.lease_seconds",
     }
 }
@@ -245,6 +246,7 @@ fn limits(findings: &mut Findings, raw: &raw::Limits) -> Limits {
     let zeroes = [
         ("connections", raw.connections == Some(0)),
         ("requests_in_flight", raw.requests_in_flight == Some(0)),
+        ("requests_per_wallet", raw.requests_per_wallet == Some(0)),
         ("body_bytes", raw.body_bytes == Some(0)),
         ("body_timeout_ms", raw.body_timeout_ms == Some(0)),
         ("header_timeout_ms", raw.header_timeout_ms == Some(0)),
@@ -257,11 +259,18 @@ fn limits(findings: &mut Findings, raw: &raw::Limits) -> Limits {
     if raw.body_bytes.is_some_and(|bytes| bytes > standard.body_bytes) {
         findings.add("limits.body_bytes", "must be at most 33554432: workers take no more");
     }
+    let body_bytes = raw.body_bytes.unwrap_or(standard.body_bytes);
+    let body_bytes_in_flight = raw.body_bytes_in_flight.unwrap_or(standard.body_bytes_in_flight);
+    if body_bytes_in_flight < body_bytes {
+        findings.add("limits.body_bytes_in_flight", "must be at least body_bytes");
+    }
     let span = |ms: Option<u64>, standard| ms.map_or(standard, Duration::from_millis);
     Limits {
         connections: raw.connections.unwrap_or(standard.connections),
         requests_in_flight: raw.requests_in_flight.unwrap_or(standard.requests_in_flight),
-        body_bytes: raw.body_bytes.unwrap_or(standard.body_bytes),
+        requests_per_wallet: raw.requests_per_wallet.unwrap_or(standard.requests_per_wallet),
+        body_bytes,
+        body_bytes_in_flight,
         body_timeout: span(raw.body_timeout_ms, standard.body_timeout),
         header_timeout: span(raw.header_timeout_ms, standard.header_timeout),
         request_timeout: span(raw.request_timeout_ms, standard.request_timeout),

@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 
+use cocoon_attest::policy::ModelPin;
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -59,6 +60,8 @@ pub(super) struct Attestation {
     pub(super) insecure_allow_software_tee: bool,
     #[serde(default)]
     pub(super) software_roots: Vec<String>,
+    /// The models that workers may serve, each with its digest; absent is any model.
+    pub(super) models: Option<Vec<ModelPin>>,
     pub(super) lease_seconds: Option<u64>,
 }
 
@@ -83,7 +86,9 @@ pub(super) struct Billing {
 pub(super) struct Limits {
     pub(super) connections: Option<usize>,
     pub(super) requests_in_flight: Option<usize>,
+    pub(super) requests_per_wallet: Option<usize>,
     pub(super) body_bytes: Option<usize>,
+    pub(super) body_bytes_in_flight: Option<usize>,
     pub(super) body_timeout_ms: Option<u64>,
     pub(super) header_timeout_ms: Option<u64>,
     pub(super) request_timeout_ms: Option<u64>,

@@ -113,3 +113,24 @@ fn software_evidence_is_a_matter_of_the_build() {
         assert_eq!(fields(&text), ["attestation.insecure_allow_software_tee"]);
     }
 }
+
+#[test]
+fn the_models_of_workers_may_be_pinned() {
+    let digest = "cd".repeat(32);
+    let with = |models: &str| format!("{SMALLEST}\n[attestation]\nmodels = {models}\n");
+    let any = Config::from_toml(SMALLEST).unwrap().policy.digest();
+    let pin = with(&format!("[{{ name = \"tiny-demo\", manifest_digest = \"{digest}\" }}]"));
+    assert_ne!(Config::from_toml(&pin).unwrap().policy.digest(), any);
+    // An empty list admits nobody: that is a mistake, not a wish.
+    assert_eq!(fields(&with("[]")), ["attestation.models"]);
+}
+
+#[test]
+fn limits_are_at_least_one_and_fit_each_other() {
+    let with = |limits: &str| format!("{SMALLEST}\n[limits]\n{limits}\n");
+    assert_eq!(fields(&with("requests_per_wallet = 0")), ["limits.requests_per_wallet"]);
+    let tight = with("body_bytes = 1000\nbody_bytes_in_flight = 999");
+    assert_eq!(fields(&tight), ["limits.body_bytes_in_flight"]);
+    let limits = Config::from_toml(&tight.replace("999", "1000")).unwrap().limits;
+    assert_eq!((limits.body_bytes, limits.body_bytes_in_flight), (1000, 1000));
+}

@@ -93,7 +93,8 @@ pub(crate) async fn open(
             }
         };
         let Candidate { worker, lease, payee, acknowledge, send } = candidate;
-        let place = Place::new(dispatcher.fleet.clone(), dispatcher.clock.clone(), worker);
+        let (fleet, clock) = (dispatcher.fleet.clone(), dispatcher.clock.clone());
+        let place = Place::new(fleet, clock, worker, lease.lease_id);
         asked.push(worker);
         let terms = agreement.terms(payee);
         let service = Service { worker, lease, attempt, terms, prompt: None, acknowledge };
@@ -112,6 +113,8 @@ pub(crate) async fn open(
                 return Ok(Stream::new(frames, first, place, ticket, dispatcher.pace()));
             }
             Err(Refusal::Final(error)) => {
+                // Nothing was delivered, and the row may not even name this worker.
+                ticket.assign(None);
                 last_error = Some(error);
                 break;
             }
@@ -298,7 +301,9 @@ impl Dispatcher {
         let _ = getrandom::fill(&mut random);
         let mut fleet = lock(&self.fleet);
         let random = u64::from_be_bytes(random);
-        fleet.pick(&agreement.model, self.clock.now(), random, asked).map(Candidate::new)
+        fleet
+            .pick(&agreement.model, agreement.assurance, self.clock.now(), random, asked)
+            .map(Candidate::new)
     }
 }
 

@@ -15,7 +15,6 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
-use cocoon_openai_wire::error::{ErrorBody, kind};
 use http_body::{Body, Frame};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep, sleep_until};
@@ -24,6 +23,7 @@ use super::error::DispatchError;
 use super::frames::Frames;
 use super::stream::{Event, Pace, Stream};
 use super::ticket::{Closing, Verdict};
+use crate::edge::problem;
 
 /// How long an error event gets to leave before the connection is aborted: an abort discards
 /// what is still queued.
@@ -194,14 +194,18 @@ impl State {
             },
             Phase::Settling { closing, last, .. } => match Pin::new(closing).poll(cx) {
                 Poll::Pending => Some(Poll::Pending),
-                Poll::Ready(Ok(Closing::Settled)) => {
-                    let last = std::mem::take(last);
-                    self.phase = Phase::Ended;
-                    Some(Poll::Ready(Some(Ok(last))))
-                }
                 Poll::Ready(closing) => {
-                    self.fail(&closing.unwrap_or(Closing::Unrecorded).in_band(), None);
-                    None
+                    let last = std::mem::take(last);
+                    match closing.unwrap_or(Closing::Unrecorded).released() {
+                        Ok(()) => {
+                            self.phase = Phase::Ended;
+                            Some(Poll::Ready(Some(Ok(last))))
+                        }
+                        Err(error) => {
+                            self.fail(&error, None);
+                            None
+                        }
+                    }
                 }
             },
             Phase::Failing { closing, event, flush } => {
@@ -229,7 +233,7 @@ impl State {
     fn opened(&mut self, opened: Result<Stream, DispatchError>) {
         match opened {
             Ok(stream) => self.phase = Phase::Relaying(Box::new(stream)),
-            Err(error) => self.fail(&error.in_band(), None),
+            Err(error) => self.fail(&error, None),
         }
     }
 
@@ -245,7 +249,7 @@ impl State {
             }
             Event::Broken(broken) => {
                 let closing = self.take_stream().break_off(&broken);
-                self.fail(&broken.in_band(), Some(closing));
+                self.fail(&broken.into(), Some(closing));
                 None
             }
         }
@@ -258,29 +262,14 @@ impl State {
         }
     }
 
-    fn fail(&mut self, error: &ErrorBody, closing: Option<oneshot::Receiver<Closing>>) {
+    fn fail(&mut self, error: &DispatchError, closing: Option<oneshot::Receiver<Closing>>) {
         self.phase = Phase::Failing { closing, event: Some(error_event(error)), flush: None };
     }
 }
 
-impl Closing {
-    fn in_band(self) -> ErrorBody {
-        match self {
-            Self::Disagreed => {
-                ErrorBody::new(kind::SERVER, "The worker's receipt does not match its answer.")
-                    .code("receipt_mismatch")
-            }
-            Self::Settled | Self::Unrecorded => {
-                ErrorBody::new(kind::SERVER, "The request's outcome could not be recorded.")
-                    .code("internal")
-            }
-        }
-    }
-}
-
 /// An error object as one event: JSON without line breaks.
-fn error_event(error: &ErrorBody) -> Bytes {
-    let json = error.to_json();
+fn error_event(error: &DispatchError) -> Bytes {
+    let json = problem::in_band(error);
     let mut event = Vec::with_capacity(json.len() + 8);
     event.extend_from_slice(b"data: ");
     event.extend_from_slice(&json);

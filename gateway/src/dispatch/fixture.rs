@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cocoon_attest::receipt::{
-    Finish, LeaseFacts, ReceiptDraft, ReceiptKey, SignedReceipt, Usage as ReceiptUsage,
+    Commitment, Finish, LeaseFacts, ReceiptDraft, ReceiptKey, SignedReceipt, Usage as ReceiptUsage,
 };
 use cocoon_fleet::Fleet;
 use cocoon_metering::PriceRow;
@@ -33,6 +33,8 @@ pub(crate) const COMPLETION_MAX: u32 = 10;
 pub(crate) const PROMPT_MAX: u64 = 100;
 pub(crate) const PROMPT: u64 = 8;
 pub(crate) const CREDIT: u64 = 1000;
+pub(crate) const LAST: &[u8] = b"end";
+const SALT: [u8; 32] = [9; 32];
 pub(crate) const PACE: Pace = Pace {
     silence_max: Duration::from_secs(30),
     keep_alive: Duration::from_secs(15),
@@ -83,6 +85,7 @@ pub(crate) fn agreement_with(
         request_id: request_id(number),
         wallet: wallet(),
         model: "tiny-demo".parse().unwrap(),
+        assurance: Assurance::Software,
         price: price(),
         prompt_max: PROMPT_MAX,
         completion_max: COMPLETION_MAX,
@@ -138,7 +141,19 @@ impl Worker {
         }
     }
 
+    /// For an answer of one payload, [`LAST`].
     pub(crate) fn receipt(&self, agreement: &Agreement, completion: u64) -> SignedReceipt {
+        self.receipt_of(agreement, completion, &[LAST])
+    }
+
+    pub(crate) fn receipt_of(
+        &self,
+        agreement: &Agreement,
+        completion: u64,
+        payloads: &[&[u8]],
+    ) -> SignedReceipt {
+        let mut answer = Commitment::new();
+        payloads.iter().for_each(|payload| answer.push(payload));
         let (started, ended) = (clock().now(), clock().now());
         self.key.signer(Self::lease()).sign(ReceiptDraft {
             request_id: agreement.request_id,
@@ -147,15 +162,15 @@ impl Worker {
             model: agreement.model.clone(),
             model_manifest_digest: Digest::from_bytes([4; 32]),
             req_commit: [5; 32],
-            resp_commit: [6; 32],
-            frames: 1,
+            resp_commit: answer.digest(&SALT),
+            frames: answer.frames(),
             finish: Finish::Stop,
             usage: ReceiptUsage { prompt: PROMPT, cached: 0, completion, reasoning: 0 },
             params_digest: Digest::from_bytes([8; 32]),
             started,
             ended,
             terms: agreement.terms(payee()),
-            salt: [9; 32],
+            salt: SALT,
         })
     }
 }
@@ -250,7 +265,12 @@ pub(crate) fn upstream(chunks: Vec<Bytes>, tail: Tail) -> (Upstream, Arc<AtomicB
 
 /// A stream that has `first` in hand and reads the rest from `upstream`.
 pub(crate) fn stream(first: Frame, upstream: Upstream, ticket: Ticket, pace: Pace) -> Stream {
-    let place = Place::new(fleet(), Arc::new(clock()), WorkerId::from_bytes([1; 32]));
+    let place = Place::new(
+        fleet(),
+        Arc::new(clock()),
+        WorkerId::from_bytes([1; 32]),
+        Worker::lease().lease_id,
+    );
     Stream::new(Frames::new(upstream, 1 << 20), first, place, ticket, pace)
 }
 

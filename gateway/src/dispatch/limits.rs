@@ -5,7 +5,7 @@ use std::time::Duration;
 /// Bounds of one dispatcher. [`DispatchLimits::STANDARD`] suits one gateway on one machine.
 #[derive(Debug, Clone, Copy)]
 pub struct DispatchLimits {
-    /// Requests between their reservation and their settlement; one more is shed.
+    /// Requests between their reservation and the start of their settlement; one more is shed.
     pub requests_open_max: usize,
     /// Workers asked for one request.
     pub attempts_max: u32,

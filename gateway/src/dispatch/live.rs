@@ -2,7 +2,8 @@
 //!
 //! A worker's receipt may come twice: in the stream, and on the event channel. While a request
 //! is live here, a receipt from the event channel is handed to whoever will settle the request,
-//! because only that one knows what was delivered. Bound: one entry per outcome slot.
+//! because only that one knows what was delivered. Bound: an entry is made for an outcome slot
+//! and leaves with the settlement, so there are at most as many as slots and settlements in work.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -33,7 +34,7 @@ struct Live {
 /// What became of a receipt that was offered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Offer {
-    /// Whoever settles the request has it, and acknowledges it afterwards.
+    /// Whoever settles the request has it, and acknowledges it once it is recorded or refused.
     Taken,
     /// The request is live, but not with this worker and attempt: nobody will be paid with it.
     Stale,
@@ -64,7 +65,7 @@ impl LiveRequests {
             Some(live) if live.service != Some((worker, attempt)) => Offer::Stale,
             Some(live) => {
                 if let Some(sender) = live.receipt.take() {
-                    // Fails where the settlement has just ended; it acknowledges all the same.
+                    // Cannot fail while the request is listed: see `Seat::leave`.
                     drop(sender.send(receipt));
                 }
                 Offer::Taken
@@ -106,10 +107,21 @@ pub(crate) struct Seat {
 }
 
 impl Seat {
-    pub(crate) fn assign(&self, service: Option<(WorkerId, u32)>) {
+    /// From now on this worker and attempt may bring a receipt. One that another has brought
+    /// meanwhile is forgotten: it is not acknowledged, so its worker brings it again.
+    pub(crate) fn assign(&mut self, service: Option<(WorkerId, u32)>) {
         if let Some(live) = self.requests.lock().get_mut(&self.request_id) {
-            live.service = service;
+            let (sender, receipt) = oneshot::channel();
+            (live.service, live.receipt) = (service, Some(sender));
+            self.receipt = receipt;
         }
+    }
+
+    /// Leaves the list, and then looks a last time for a receipt: one that was offered before is
+    /// here, one that is offered later is not taken.
+    pub(crate) fn leave(mut self) -> Option<SignedReceipt> {
+        self.requests.lock().remove(&self.request_id);
+        self.receipt.try_recv().ok()
     }
 }
 

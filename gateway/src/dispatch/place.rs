@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use cocoon_primitives::{Clock, WorkerId};
+use cocoon_primitives::{Clock, LeaseId, WorkerId};
 
 use crate::uplink::{SharedFleet, lock};
 
@@ -12,12 +12,18 @@ pub(crate) struct Place {
     fleet: SharedFleet,
     clock: Arc<dyn Clock>,
     worker: WorkerId,
+    lease: LeaseId,
 }
 
 impl Place {
     /// Takes over the count of a pick.
-    pub(crate) fn new(fleet: SharedFleet, clock: Arc<dyn Clock>, worker: WorkerId) -> Self {
-        Self { fleet, clock, worker }
+    pub(crate) fn new(
+        fleet: SharedFleet,
+        clock: Arc<dyn Clock>,
+        worker: WorkerId,
+        lease: LeaseId,
+    ) -> Self {
+        Self { fleet, clock, worker, lease }
     }
 
     pub(crate) fn worker(&self) -> WorkerId {
@@ -32,7 +38,7 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        lock(&self.fleet).finished(self.worker);
+        lock(&self.fleet).finished(self.worker, self.lease);
     }
 }
 

@@ -2,18 +2,25 @@
 //!
 //! One tracked task takes every [`Ending`]. A cancelled request waits a bounded time for its
 //! worker's receipt, the others are settled at once; all of them run side by side and share the
-//! store's group commits. Everything here may run twice: the store settles a request once.
+//! store's group commits. Everything here may run twice: the store settles a request once. One
+//! that panics ends alone: its reservation stays until it expires.
+//!
+//! A worker is told that it may forget a receipt only where the receipt was seen here, and was
+//! recorded or refused. One that comes after its request was settled, for example of a worker
+//! that was lost for a while, changes no charge; it is kept, and is the request's bill where it
+//! states what was charged.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cocoon_attest::receipt::{Expected, ReceiptCore, ReceiptError, SignedReceipt, verify_worker};
+use cocoon_attest::receipt::{ReceiptCore, SignedReceipt};
 use cocoon_metering::Usage;
 use cocoon_primitives::{Clock, TokenCount};
 use cocoon_runtime::{CancellationToken, Lifecycle, semconv};
 use cocoon_store::{NewReceipt, Outcome, SettleOutcome, Settlement, Store, StoreError};
-use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 use tracing::Instrument;
@@ -23,6 +30,12 @@ use super::place::strike;
 use super::ticket::{Agreement, Closing, Ending, Service, Verdict};
 use crate::jobs::Countersigner;
 use crate::uplink::SharedFleet;
+
+mod proof;
+
+pub(crate) use proof::{new_receipt, usage_of};
+
+use proof::{Contradiction, Seen, Verified, check};
 
 /// Settlements that wait or run at a time; more stay in the channel, and a full channel sheds
 /// new requests.
@@ -51,20 +64,16 @@ struct Judgement {
     outcome: Outcome,
     usage: Usage,
     receipt: Option<NewReceipt>,
-    /// False where the receipt contradicts the stream that it came in.
-    agrees: bool,
+    proof: Proof,
 }
 
-/// Why a receipt is not what its stream was owed.
-#[derive(Debug, thiserror::Error)]
-enum Contradiction {
-    #[error(transparent)]
-    Receipt(#[from] ReceiptError),
-    #[error("the receipt counts {receipt} prompt tokens, the response head counted {head}")]
-    Prompt { head: u64, receipt: u64 },
-    /// The check itself was cut short: the process is ending.
-    #[error("the receipt could not be checked")]
-    Unchecked,
+/// Whether a receipt was seen, and what it was worth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Proof {
+    Unseen,
+    Agrees,
+    /// It contradicts the answer that it came with.
+    Contradicts,
 }
 
 /// Settles endings until the process drains and no request is live, as a tracked task.
@@ -79,7 +88,7 @@ async fn run(settler: Arc<Settler>, mut endings: mpsc::Receiver<Ending>) {
     loop {
         tokio::select! {
             ending = endings.recv(), if settling.len() < SETTLING_MAX => match ending {
-                Some(ending) => settling.push(settler.settle(ending)),
+                Some(ending) => settling.push(settler.settle_alone(ending)),
                 None => break,
             },
             Some(()) = settling.next(), if !settling.is_empty() => {}
@@ -95,6 +104,18 @@ async fn run(settler: Arc<Settler>, mut endings: mpsc::Receiver<Ending>) {
 }
 
 impl Settler {
+    /// Settles one request; a panic in it is its own.
+    async fn settle_alone(&self, ending: Ending) {
+        let request = ending.agreement.request_id;
+        if AssertUnwindSafe(self.settle(ending)).catch_unwind().await.is_err() {
+            metrics::counter!("cocoon_settlements_panicked_total").increment(1);
+            tracing::error!(
+                request.id = %request,
+                "settlement of {request} panicked: its reservation is held until it expires"
+            );
+        }
+    }
+
     /// Settles one request. The seat leaves the list of live requests last, so that a receipt
     /// that comes meanwhile still finds its owner.
     async fn settle(&self, mut ending: Ending) {
@@ -107,13 +128,24 @@ impl Settler {
         );
         async {
             let judgement = self.judge(&mut ending).await;
+            let proof = judgement.proof;
             let closing = self.record(&ending, judgement).await;
             let Ending { agreement, service, reply, seat, .. } = ending;
             // Nobody listens where the client is gone.
             let _ = reply.send(closing);
-            if let Some(service) = service {
-                self.countersigner.settled(agreement.request_id, service.acknowledge);
+            let Some(service) = service else { return };
+            if closing == Closing::Unrecorded {
+                // What the worker signed is recorded nowhere: it brings it again.
+                return;
             }
+            if proof == Proof::Unseen {
+                if let Some(receipt) = seat.leave() {
+                    self.attach(&agreement, service, receipt).await;
+                }
+                return;
+            }
+            // Before the seat is left: a drain ends once nobody is live.
+            self.countersigner.settled(agreement.request_id, service.acknowledge);
             drop(seat);
         }
         .instrument(span)
@@ -132,18 +164,22 @@ impl Settler {
             return Judgement::without_receipt(outcome, Usage::default());
         }
         // What the stream counted is exact, unless the worker went on after it was cancelled.
-        let (receipt, expected) = match (ending.receipt.take(), ending.verdict) {
-            (Some(bytes), _) => {
-                (SignedReceipt::from_bytes(&bytes), Some(u64::from(ending.completion)))
+        let (receipt, seen) = match (ending.receipt.take(), ending.verdict) {
+            (Some(bytes), verdict) => {
+                let completion = Some(u64::from(ending.completion));
+                // Only of a whole answer is every payload here.
+                let is_whole = verdict == Verdict::Completed;
+                let answer = is_whole.then(|| std::mem::take(&mut ending.answer));
+                (SignedReceipt::from_bytes(&bytes), Seen { completion, answer })
             }
             (None, Verdict::ClientGone) => match self.late_receipt(ending).await {
-                Some(receipt) => (Ok(receipt), None),
+                Some(receipt) => (Ok(receipt), Seen::default()),
                 None => return Judgement::without_receipt(outcome, delivered),
             },
             (None, _) => return Judgement::without_receipt(outcome, delivered),
         };
         match receipt {
-            Ok(receipt) => self.weigh(ending, &service, receipt, expected).await,
+            Ok(receipt) => self.weigh(ending, &service, receipt, seen).await,
             Err(error) => self.contradiction(ending, &service, &error.into(), None),
         }
     }
@@ -154,21 +190,27 @@ impl Settler {
         ending: &Ending,
         service: &Service,
         receipt: SignedReceipt,
-        completion: Option<u64>,
+        seen: Seen,
     ) -> Judgement {
         let stated = ReceiptCore::decode(&receipt.core).ok();
-        match self.check(&ending.agreement, service, receipt, completion).await {
-            Ok((core, receipt)) => Judgement {
+        match check(&ending.agreement, service, receipt, seen).await {
+            Ok(Verified { core, receipt, mismatch: None }) => Judgement {
                 outcome: outcome(ending.verdict),
                 usage: usage_of(&core),
-                receipt: Some(new_receipt(receipt, core.attempt)),
-                agrees: true,
+                receipt: Some(new_receipt(receipt, &core)),
+                proof: Proof::Agrees,
+            },
+            // Its worker did sign it: kept as evidence, and no bill whatever it states.
+            Ok(Verified { core, receipt, mismatch: Some(error) }) => Judgement {
+                receipt: Some(NewReceipt { stated: None, ..new_receipt(receipt, &core) }),
+                ..self.contradiction(ending, service, &error, Some(&core))
             },
             Err(error) => self.contradiction(ending, service, &error, stated.as_ref()),
         }
     }
 
-    /// A receipt that cannot be used: the lower of the two counts is charged.
+    /// A receipt that cannot be used: of a stream the lower of the two counts is charged, of a
+    /// whole answer nothing, because the client does not get it.
     fn contradiction(
         &self,
         ending: &Ending,
@@ -183,6 +225,11 @@ impl Settler {
         );
         strike(&self.fleet, worker, &*self.clock);
         metrics::counter!("cocoon_receipts_refused_total").increment(1);
+        let proof = Proof::Contradicts;
+        if !ending.agreement.is_streamed {
+            let usage = Usage::default();
+            return Judgement { outcome: Outcome::Failed, usage, receipt: None, proof };
+        }
         let delivered = ending.delivered();
         let stated = core.map_or(delivered, usage_of);
         let usage = Usage {
@@ -191,7 +238,7 @@ impl Settler {
             completion: delivered.completion.min(stated.completion),
             reasoning: TokenCount::ZERO,
         };
-        Judgement { outcome: Outcome::Failed, usage, receipt: None, agrees: false }
+        Judgement { outcome: Outcome::Failed, usage, receipt: None, proof }
     }
 
     /// The receipt that a cancelled worker sends on the event channel, for a bounded time.
@@ -208,40 +255,43 @@ impl Settler {
         }
     }
 
-    /// Checks a receipt, its signature included, off the runtime's threads.
-    async fn check(
-        &self,
-        agreement: &Arc<Agreement>,
-        service: &Service,
-        receipt: SignedReceipt,
-        completion: Option<u64>,
-    ) -> Result<(ReceiptCore, SignedReceipt), Contradiction> {
-        let (agreement, service) = (agreement.clone(), service.clone());
-        let check = move || {
-            let expected = Expected {
-                worker_id: service.worker,
-                lease: Some(service.lease),
-                request_id: agreement.request_id,
-                attempt: Some(service.attempt),
-                model: &agreement.model,
-                terms: Some(&service.terms),
-                completion,
-            };
-            let core = verify_worker(&receipt, &expected)?;
-            // The response head counted the prompt before the first token.
-            match service.prompt {
-                Some(head) if head != core.usage.prompt => {
-                    Err(Contradiction::Prompt { head, receipt: core.usage.prompt })
+    /// Keeps a receipt that came while its request was being settled without one.
+    async fn attach(&self, agreement: &Arc<Agreement>, service: Service, receipt: SignedReceipt) {
+        let request = agreement.request_id;
+        match check(agreement, &service, receipt, Seen::default()).await {
+            Ok(Verified { core, receipt, mismatch: None }) => {
+                let settlement = Settlement {
+                    request_id: request,
+                    worker: Some(service.worker),
+                    payee: Some(service.terms.payee),
+                    // The request is settled: of this only the receipt is used.
+                    outcome: Outcome::Failed,
+                    usage: Usage::default(),
+                    settled_at: self.clock.now(),
+                    receipt: Some(new_receipt(receipt, &core)),
+                };
+                if let Err(error) = settle_patiently(&self.store, settlement).await {
+                    tracing::error!(
+                        request.id = %request, cause = %error,
+                        "receipt of {request} is put off: its worker replays it"
+                    );
+                    return;
                 }
-                _ => Ok((core, receipt)),
             }
-        };
-        tokio::task::spawn_blocking(check).await.unwrap_or(Err(Contradiction::Unchecked))
+            Ok(Verified { mismatch: Some(error), .. }) | Err(error) => {
+                metrics::counter!("cocoon_receipts_refused_total").increment(1);
+                tracing::warn!(
+                    request.id = %request, worker.id = %service.worker, cause = %error,
+                    "late receipt of {request} is refused"
+                );
+            }
+        }
+        self.countersigner.settled(request, service.acknowledge);
     }
 
     async fn record(&self, ending: &Ending, judgement: Judgement) -> Closing {
         let agreement = &ending.agreement;
-        let Judgement { outcome, usage, receipt, agrees } = judgement;
+        let Judgement { outcome, usage, receipt, proof } = judgement;
         let span = tracing::Span::current();
         span.record(semconv::GEN_AI_USAGE_INPUT_TOKENS, usage.prompt.get());
         span.record(semconv::GEN_AI_USAGE_OUTPUT_TOKENS, usage.completion.get());
@@ -254,11 +304,19 @@ impl Settler {
             settled_at: self.clock.now(),
             receipt,
         };
-        let settled = settle_patiently(&self.store, settlement).await;
+        let mut settled = settle_patiently(&self.store, settlement.clone()).await;
+        if let Ok(SettleOutcome::NotAssigned) = settled {
+            // The assignment was never written, and nothing is forwarded before it is: nobody
+            // did anything for this request.
+            let (worker, payee, receipt) = (None, None, None);
+            let usage = Usage::default();
+            let unserved = Settlement { worker, payee, usage, receipt, ..settlement };
+            settled = settle_patiently(&self.store, unserved).await;
+        }
         observe(ending, outcome, &usage);
         match settled {
-            Ok(SettleOutcome::Settled { .. }) if agrees => Closing::Settled,
-            Ok(SettleOutcome::Settled { .. }) => Closing::Disagreed,
+            Ok(SettleOutcome::Settled { .. }) if proof == Proof::Contradicts => Closing::Disagreed,
+            Ok(SettleOutcome::Settled { .. }) => Closing::Settled,
             // Settled by what the worker replayed: for this request, and only once.
             Ok(SettleOutcome::AlreadySettled { .. }) => Closing::Settled,
             Ok(SettleOutcome::Unknown) if ending.service.is_none() => Closing::Settled,
@@ -296,7 +354,7 @@ impl Ending {
 
 impl Judgement {
     fn without_receipt(outcome: Outcome, usage: Usage) -> Self {
-        Self { outcome, usage, receipt: None, agrees: true }
+        Self { outcome, usage, receipt: None, proof: Proof::Unseen }
     }
 }
 
@@ -325,20 +383,6 @@ fn outcome(verdict: Verdict) -> Outcome {
         Verdict::Failed => Outcome::Failed,
         Verdict::Refused => Outcome::Refused,
     }
-}
-
-pub(crate) fn usage_of(core: &ReceiptCore) -> Usage {
-    Usage {
-        prompt: TokenCount::new(core.usage.prompt),
-        cached: TokenCount::new(core.usage.cached),
-        completion: TokenCount::new(core.usage.completion),
-        reasoning: TokenCount::new(core.usage.reasoning),
-    }
-}
-
-pub(crate) fn new_receipt(receipt: SignedReceipt, attempt: u32) -> NewReceipt {
-    let SignedReceipt { core, signature, salt, worker_key } = receipt;
-    NewReceipt { core, signature, salt, worker_key, attempt }
 }
 
 fn observe(ending: &Ending, outcome: Outcome, usage: &Usage) {

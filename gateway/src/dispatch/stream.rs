@@ -6,13 +6,12 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use cocoon_openai_wire::error::{ErrorBody, kind};
-use cocoon_primitives::WorkerId;
+use cocoon_primitives::{Assurance, WorkerId};
 use cocoon_uplink_wire::Frame;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::error::worker_lost;
+use super::error::DispatchError;
 use super::frames::{Break, Frames};
 use super::place::Place;
 use super::relay::{Fault, Relay, Step, WorkerError};
@@ -81,17 +80,17 @@ impl Broken {
             Self::Fault(_) | Self::Failed(_) | Self::Deadline => Verdict::Failed,
         }
     }
+}
 
-    /// What a client reads whose answer has begun.
-    pub(crate) fn in_band(&self) -> ErrorBody {
-        match self {
-            Self::Lost(_) | Self::Silent => worker_lost(),
-            Self::Failed(error) => error.body.clone(),
-            Self::Fault(_) => ErrorBody::new(kind::SERVER, "The worker's answer was not valid.")
-                .code("worker_fault"),
-            Self::Deadline => {
-                ErrorBody::new(kind::SERVER, "The request took too long.").code("deadline_exceeded")
+impl From<Broken> for DispatchError {
+    fn from(broken: Broken) -> Self {
+        match broken {
+            Broken::Lost(_) | Broken::Silent => Self::WorkerLost,
+            Broken::Fault(_) => Self::WorkerFault,
+            Broken::Failed(error) => {
+                Self::WorkerRefused { status: error.status, body: error.body.to_json().into() }
             }
+            Broken::Deadline => Self::Deadline,
         }
     }
 }
@@ -123,8 +122,10 @@ impl Stream {
         &self.ticket
     }
 
-    pub(crate) fn place_worker(&self) -> WorkerId {
-        self.place.worker()
+    /// The worker that answers, and what its lease says of it.
+    pub(crate) fn chosen(&self) -> (WorkerId, Assurance) {
+        let service = self.ticket.service().expect("an answer that has begun has its worker");
+        (service.worker, service.lease.assurance)
     }
 
     /// Splits the money from the frames, so that the one can be settled while the other ends.
@@ -173,10 +174,12 @@ impl Stream {
                 Step::Wait => {}
                 Step::Receipt(receipt) => self.ticket.set_receipt(receipt),
                 Step::Forward(payload) => {
+                    self.ticket.forwarded(&payload);
                     self.forwarded();
                     return Poll::Ready(Event::Forward(payload));
                 }
                 Step::Last(payload) => {
+                    self.ticket.set_last(payload.clone());
                     self.forwarded();
                     return Poll::Ready(Event::Last(payload));
                 }

@@ -8,12 +8,14 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use cocoon_attest::receipt::{LeaseFacts, Terms, pay_commitment};
+use cocoon_attest::receipt::{Commitment, LeaseFacts, Terms, pay_commitment};
 use cocoon_metering::PriceRow;
-use cocoon_primitives::{ModelName, RequestId, Timestamp, WalletAddress, WorkerId};
+use cocoon_primitives::{Assurance, ModelName, RequestId, Timestamp, WalletAddress, WorkerId};
+use cocoon_store::StoreError;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
+use super::error::DispatchError;
 use super::live::Seat;
 use crate::jobs::Acknowledge;
 
@@ -23,6 +25,8 @@ pub(crate) struct Agreement {
     pub(crate) request_id: RequestId,
     pub(crate) wallet: WalletAddress,
     pub(crate) model: ModelName,
+    /// What serves this request, whichever worker it is and however often it is tried.
+    pub(crate) assurance: Assurance,
     pub(crate) price: PriceRow,
     pub(crate) prompt_max: u64,
     /// All choices, reasoning included.
@@ -98,6 +102,16 @@ pub(crate) struct Service {
     pub(crate) acknowledge: Acknowledge,
 }
 
+/// What was taken from a worker for the client, to be compared with the receipt.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Answer {
+    /// Over every payload but the last.
+    pub(crate) forwarded: Commitment,
+    /// Not hashed yet: a whole answer is one payload of up to 32 MiB, too much work for the
+    /// runtime's threads.
+    pub(crate) last: Option<Bytes>,
+}
+
 /// How a request ended, as far as the one who watched it could tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
@@ -115,10 +129,22 @@ pub(crate) enum Verdict {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Closing {
     Settled,
-    /// The receipt is not the one that the stream was owed; the lower count was charged.
+    /// The receipt is not the one that the answer was owed: of a stream the lower count was
+    /// charged, a whole answer costs nothing, because it does not reach the client.
     Disagreed,
     /// The outcome could not be recorded.
     Unrecorded,
+}
+
+impl Closing {
+    /// Whether the end of the answer may reach the client.
+    pub(crate) fn released(self) -> Result<(), DispatchError> {
+        match self {
+            Self::Settled => Ok(()),
+            Self::Disagreed => Err(DispatchError::ReceiptMismatch),
+            Self::Unrecorded => Err(StoreError::Broken { operation: "settlement.post" }.into()),
+        }
+    }
 }
 
 /// One request's outcome on its way to the settlement.
@@ -129,6 +155,7 @@ pub(crate) struct Ending {
     pub(crate) service: Option<Service>,
     /// Completion tokens that the worker's frames had counted.
     pub(crate) completion: u32,
+    pub(crate) answer: Answer,
     pub(crate) verdict: Verdict,
     /// The receipt from the stream, unread.
     pub(crate) receipt: Option<Bytes>,
@@ -149,6 +176,7 @@ struct Open {
     agreement: Arc<Agreement>,
     service: Option<Service>,
     completion: u32,
+    answer: Answer,
     receipt: Option<Bytes>,
     seat: Seat,
     slot: mpsc::OwnedPermit<Ending>,
@@ -160,8 +188,8 @@ impl Ticket {
         seat: Seat,
         slot: mpsc::OwnedPermit<Ending>,
     ) -> Self {
-        let (service, receipt) = (None, None);
-        Self { open: Some(Open { agreement, service, completion: 0, receipt, seat, slot }) }
+        let (service, receipt, answer) = (None, None, Answer::default());
+        Self { open: Some(Open { agreement, service, completion: 0, answer, receipt, seat, slot }) }
     }
 
     /// A worker is about to get the request, or (`None`) has given it back untouched.
@@ -179,6 +207,16 @@ impl Ticket {
 
     pub(crate) fn set_completion(&mut self, tokens: u32) {
         self.open_mut().completion = tokens;
+    }
+
+    /// This payload goes to the client now.
+    pub(crate) fn forwarded(&mut self, payload: &[u8]) {
+        self.open_mut().answer.forwarded.push(payload);
+    }
+
+    /// This payload goes to the client once the request is settled.
+    pub(crate) fn set_last(&mut self, payload: Bytes) {
+        self.open_mut().answer.last = Some(payload);
     }
 
     pub(crate) fn set_receipt(&mut self, receipt: Bytes) {
@@ -219,9 +257,19 @@ impl Drop for Ticket {
 impl Open {
     fn send(self, verdict: Verdict) -> oneshot::Receiver<Closing> {
         let (reply, closing) = oneshot::channel();
-        let Self { agreement, service, completion, receipt, seat, slot } = self;
+        let Self { agreement, service, completion, answer, receipt, seat, slot } = self;
         let ended = Instant::now();
-        slot.send(Ending { agreement, service, completion, verdict, receipt, ended, seat, reply });
+        slot.send(Ending {
+            agreement,
+            service,
+            completion,
+            answer,
+            verdict,
+            receipt,
+            ended,
+            seat,
+            reply,
+        });
         closing
     }
 }

@@ -8,7 +8,7 @@ use cocoon_store::StoreError;
 use super::error::DispatchError;
 use super::relay::Fault;
 use super::stream::{Broken, Event, Stream};
-use super::ticket::{Closing, Verdict};
+use super::ticket::Verdict;
 
 /// The body of the whole answer. Dropped in between, the stream's ticket closes as client gone.
 pub(crate) async fn collect(mut stream: Stream, bytes_max: usize) -> Result<Bytes, DispatchError> {
@@ -30,11 +30,7 @@ pub(crate) async fn collect(mut stream: Stream, bytes_max: usize) -> Result<Byte
                 // Kept until here, so that the worker's stream ends by itself.
                 drop(frames);
                 return match closing {
-                    Ok(Closing::Settled) => Ok(parts.join()),
-                    Ok(Closing::Disagreed) => Err(DispatchError::WorkerLost),
-                    Ok(Closing::Unrecorded) => {
-                        Err(StoreError::Broken { operation: "settlement.post" }.into())
-                    }
+                    Ok(closing) => closing.released().map(|()| parts.join()),
                     Err(_) => Err(StoreError::Closed.into()),
                 };
             }
@@ -46,13 +42,7 @@ pub(crate) async fn collect(mut stream: Stream, bytes_max: usize) -> Result<Byte
 /// Settles a broken answer, so that the reservation is back before the client hears of it.
 async fn broken_off(stream: Stream, broken: Broken) -> DispatchError {
     drop(stream.break_off(&broken).await);
-    match broken {
-        Broken::Lost(_) | Broken::Silent | Broken::Fault(_) => DispatchError::WorkerLost,
-        Broken::Failed(error) => {
-            DispatchError::WorkerRefused { status: error.status, body: error.body.to_json().into() }
-        }
-        Broken::Deadline => DispatchError::Deadline,
-    }
+    broken.into()
 }
 
 /// Payloads, joined only where there is more than one.

@@ -1,8 +1,9 @@
 //! How many requests run at once.
 //!
 //! A request under `/v1` holds a permit from its head to the last byte of its answer: the
-//! permit lives in the response body, so an open stream counts. A full gateway sheds at once
-//! and says when to come back; it never queues.
+//! permit lives in the response body, so an open stream counts. A refusal gives it back before
+//! the rest of its body is drained, or strangers with bodies that never end would fill the
+//! gateway. A full gateway sheds at once and says when to come back; it never queues.
 
 use std::sync::Arc;
 
@@ -41,7 +42,7 @@ pub(super) async fn admit(
         return Problem::Overloaded.into_response();
     };
     let admitted = Admitted::new(permit);
-    next.run(request).await.map(|body| HeldBody::wrap(body, admitted))
+    HeldBody::hold(next.run(request).await, admitted)
 }
 
 /// A permit, and its place in the metrics.

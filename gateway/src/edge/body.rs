@@ -1,14 +1,19 @@
 //! Reading a request's body: all of it, bounded in bytes and time.
+//!
+//! Inference takes large bodies before anything in them can be judged, so what all of them hold
+//! together has a budget too: see [`BodyBudget`].
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::Request;
 use axum::extract::rejection::QueryRejection;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::header::CONTENT_LENGTH;
 use http_body_util::BodyExt;
 use serde::de::DeserializeOwned;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 /// What a request's own text is refused for.
@@ -18,6 +23,9 @@ pub enum BodyError {
     TooLarge { bytes_max: usize },
     #[error("the body did not arrive in time")]
     Timeout,
+    /// Other requests' bodies hold all the memory that there is for them.
+    #[error("there is no room for the body now")]
+    NoRoom,
     /// The client stopped in the middle: nobody reads the answer.
     #[error("the body broke off")]
     Broken,
@@ -36,8 +44,90 @@ pub struct BodyLimits {
     pub timeout: Duration,
 }
 
+/// The memory that the bodies of all requests may hold at once.
+///
+/// Taken as a body grows, not on its announcement, so that what holds memory is what counts;
+/// given back when the last handle on the bytes is dropped. A body that finds no room is refused
+/// at once: it never waits.
+#[derive(Debug, Clone)]
+pub struct BodyBudget {
+    kib: Arc<Semaphore>,
+}
+
+impl BodyBudget {
+    pub fn new(bytes: usize) -> Self {
+        let kib = (bytes / KIB).clamp(1, Semaphore::MAX_PERMITS);
+        Self { kib: Arc::new(Semaphore::new(kib)) }
+    }
+
+    fn empty_claim(&self) -> Claim {
+        Claim { kib: Arc::clone(&self.kib), held: None }
+    }
+}
+
+const KIB: usize = 1 << 10;
+
+/// One body's part of the budget.
+struct Claim {
+    kib: Arc<Semaphore>,
+    held: Option<OwnedSemaphorePermit>,
+}
+
+impl Claim {
+    /// Makes the claim cover so many bytes.
+    fn cover(&mut self, bytes: usize) -> Result<(), BodyError> {
+        let held = self.held.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        let missing = bytes.div_ceil(KIB).saturating_sub(held);
+        if missing == 0 {
+            return Ok(());
+        }
+        let missing = u32::try_from(missing).map_err(|_| BodyError::NoRoom)?;
+        let kib = Arc::clone(&self.kib);
+        let more = kib.try_acquire_many_owned(missing).map_err(|_| {
+            metrics::counter!("cocoon_bodies_shed_total").increment(1);
+            BodyError::NoRoom
+        })?;
+        match &mut self.held {
+            Some(held) => held.merge(more),
+            None => self.held = Some(more),
+        }
+        Ok(())
+    }
+}
+
+/// Bytes, and the part of the budget that they hold.
+struct Claimed {
+    bytes: Vec<u8>,
+    _claim: Claim,
+}
+
+impl AsRef<[u8]> for Claimed {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+/// The whole body of an inference request, within the budget until the bytes are dropped.
+pub async fn read_claimed(
+    request: Request,
+    limits: BodyLimits,
+    budget: &BodyBudget,
+) -> Result<Bytes, BodyError> {
+    let mut claim = budget.empty_claim();
+    let bytes = read_within(request, limits, |bytes| claim.cover(bytes)).await?;
+    Ok(Bytes::from_owner(Claimed { bytes, _claim: claim }))
+}
+
 /// The whole body. A content type is never asked for: clients send it wrong or not at all.
 pub async fn read(request: Request, limits: BodyLimits) -> Result<Bytes, BodyError> {
+    read_within(request, limits, |_| Ok(())).await.map(Bytes::from)
+}
+
+async fn read_within(
+    request: Request,
+    limits: BodyLimits,
+    claim: impl FnMut(usize) -> Result<(), BodyError>,
+) -> Result<Vec<u8>, BodyError> {
     let announced = request
         .headers()
         .get(CONTENT_LENGTH)
@@ -46,24 +136,39 @@ pub async fn read(request: Request, limits: BodyLimits) -> Result<Bytes, BodyErr
         return Err(BodyError::TooLarge { bytes_max: limits.bytes_max });
     }
     let body = request.into_body();
-    timeout(limits.timeout, collect(body, announced.unwrap_or(0), limits.bytes_max))
+    timeout(limits.timeout, collect(body, announced.unwrap_or(0), limits.bytes_max, claim))
         .await
         .map_err(|_| BodyError::Timeout)?
 }
 
-async fn collect(mut body: Body, announced: usize, bytes_max: usize) -> Result<Bytes, BodyError> {
+/// `claim` is told what the body is about to hold, before memory is taken for it.
+async fn collect(
+    mut body: Body,
+    announced: usize,
+    bytes_max: usize,
+    mut claim: impl FnMut(usize) -> Result<(), BodyError>,
+) -> Result<Vec<u8>, BodyError> {
     /// An announcement is only a claim: no more memory than this is taken on its word.
-    const TRUSTED_BYTES_MAX: usize = 1 << 20;
-    let mut collected = BytesMut::with_capacity(announced.min(TRUSTED_BYTES_MAX));
+    const TRUSTED_BYTES_MAX: usize = 64 << 10;
+    let trusted = announced.min(TRUSTED_BYTES_MAX);
+    claim(trusted)?;
+    let mut collected = Vec::with_capacity(trusted);
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|_| BodyError::Broken)?;
         let Some(data) = frame.data_ref() else { continue };
-        if collected.len().saturating_add(data.len()) > bytes_max {
+        let length = collected.len().saturating_add(data.len());
+        if length > bytes_max {
             return Err(BodyError::TooLarge { bytes_max });
+        }
+        if length > collected.capacity() {
+            // Twofold, so that a body is moved a few times only; never beyond what may come.
+            let wanted = length.max(collected.capacity().saturating_mul(2)).min(bytes_max);
+            claim(wanted)?;
+            collected.reserve_exact(wanted - collected.len());
         }
         collected.extend_from_slice(data);
     }
-    Ok(collected.freeze())
+    Ok(collected)
 }
 
 /// A JSON object of ours. An empty body reads as `{}`, as several clients send it.

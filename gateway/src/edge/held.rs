@@ -4,6 +4,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use axum::body::Body;
+use axum::response::Response;
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
@@ -18,6 +19,16 @@ impl<T: Send + Unpin + 'static> HeldBody<T> {
     pub(super) fn wrap(inner: Body, held: T) -> Body {
         Body::new(Self { inner, _held: held })
     }
+
+    /// Lets the answer keep `held`; a refusal lets go of it at once, before its request's body is
+    /// drained.
+    pub(super) fn hold(response: Response, held: T) -> Response {
+        if is_refusal(&response) { response } else { response.map(|body| Self::wrap(body, held)) }
+    }
+}
+
+pub(super) fn is_refusal(response: &Response) -> bool {
+    response.status().is_client_error() || response.status().is_server_error()
 }
 
 impl<T: Unpin> HttpBody for HeldBody<T> {

@@ -20,6 +20,10 @@ where
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        // Known already, unless the request is to be refused.
+        if let Some(principal) = parts.extensions.get::<Self>() {
+            return Ok(*principal);
+        }
         Arc::<Authenticator>::from_ref(state).authenticate(&parts.headers).map_err(Problem::Auth)
     }
 }

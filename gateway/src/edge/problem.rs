@@ -35,6 +35,10 @@ pub enum Problem {
     NotFound { what: &'static str, code: &'static str },
     #[error("the receipt is not countersigned yet")]
     ReceiptPending,
+    #[error("the request has no receipt: {why}")]
+    ReceiptNone { why: &'static str },
+    #[error("the receipt is not what was charged")]
+    ReceiptLate { charged: Nano },
     /// What was verified when it was stored does not read back.
     #[error("a stored receipt is broken")]
     ReceiptBroken,
@@ -46,6 +50,10 @@ pub enum Problem {
     KeyRequired,
     #[error("too many sign-ins from one address")]
     Throttled { retry_after_ms: u64 },
+    #[error("the wallet made too many keys in a day")]
+    TooManyKeysToday { max: u32 },
+    #[error("the wallet runs all the requests that it may")]
+    ShareTaken,
     #[error("the gateway is full")]
     Overloaded,
     #[error("a handler panicked")]
@@ -165,6 +173,13 @@ fn refusal(problem: &Problem) -> Refusal {
             &ErrorBody::new(kind::INVALID_REQUEST, "The receipt is not there yet: try again.")
                 .code("receipt_pending"),
         ),
+        Problem::ReceiptNone { why } => Refusal::never(
+            StatusCode::NOT_FOUND,
+            kind::INVALID_REQUEST,
+            "receipt_none",
+            format!("This request has no receipt: {why}."),
+        ),
+        Problem::ReceiptLate { charged } => receipt_late(*charged),
         Problem::TooManyKeys { max } => Refusal::never(
             StatusCode::BAD_REQUEST,
             kind::INVALID_REQUEST,
@@ -183,12 +198,16 @@ fn refusal(problem: &Problem) -> Refusal {
             "api_key_required",
             "A session does not spend. Create an API key with it (POST /v1/keys) and use that.",
         ),
-        Problem::Throttled { retry_after_ms } => Refusal::new(
-            StatusCode::TOO_MANY_REQUESTS,
-            Retry::After(*retry_after_ms),
-            &ErrorBody::new(kind::RATE_LIMIT, "Too many sign-ins from this address.")
-                .code("rate_limit_exceeded"),
+        Problem::Throttled { retry_after_ms } => {
+            rate_limit("Too many sign-ins from this address.", *retry_after_ms)
+        }
+        Problem::TooManyKeysToday { max } => rate_limit(
+            &format!("The wallet made {max} keys within a day. Make the next one later."),
+            RETRY_AFTER_MS_MAX,
         ),
+        Problem::ShareTaken => {
+            rate_limit("The wallet has too many requests under way.", RETRY_AFTER_MS)
+        }
         Problem::Overloaded => unavailable("overloaded", "The gateway is full.", RETRY_AFTER_MS),
         Problem::Panicked | Problem::ReceiptBroken => internal(),
         Problem::Body(error) => body(error),
@@ -223,6 +242,10 @@ fn body(error: &BodyError) -> Refusal {
     let (status, code) = match error {
         BodyError::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large"),
         BodyError::Timeout => (StatusCode::REQUEST_TIMEOUT, "request_timeout"),
+        BodyError::NoRoom => {
+            let message = "The gateway holds all the requests that it has memory for.";
+            return unavailable("overloaded", message, RETRY_AFTER_MS);
+        }
         BodyError::Broken => (StatusCode::BAD_REQUEST, "body_incomplete"),
         BodyError::Json(_) => (StatusCode::BAD_REQUEST, "invalid_json"),
         BodyError::Query(_) | BodyError::Field { .. } => (StatusCode::BAD_REQUEST, "invalid_value"),
@@ -260,6 +283,7 @@ fn credential(error: AuthError) -> Refusal {
             "invalid_api_key",
             "This API key is not known here: it was revoked, expired, or made at another gateway.",
         ),
+        AuthError::KeyRevoked => ("key_revoked", "This API key was revoked. Create another one."),
         AuthError::KeyExpired => ("key_expired", "This API key has expired. Create another one."),
         AuthError::SessionExpired => ("session_expired", "The session has expired. Sign in again."),
     };
@@ -305,6 +329,12 @@ fn sign_in(error: &SignInError) -> Refusal {
     }
 }
 
+/// The same error as an event of a stream whose status was sent long ago: the error object on
+/// one line.
+pub(crate) fn in_band(error: &DispatchError) -> Bytes {
+    dispatch(error).body
+}
+
 fn dispatch(error: &DispatchError) -> Refusal {
     match error {
         DispatchError::InvalidRequest { message, param, code } => {
@@ -343,19 +373,44 @@ fn dispatch(error: &DispatchError) -> Refusal {
             *retry_after_ms,
         ),
         DispatchError::WorkerRefused { status, body } => worker_refused(*status, body),
-        DispatchError::WorkerLost => Refusal::new(
-            StatusCode::BAD_GATEWAY,
-            Retry::After(RETRY_AFTER_MS),
-            &ErrorBody::new(kind::SERVER, "The worker was lost before it answered.")
-                .code("worker_lost"),
-        ),
+        DispatchError::WorkerLost => {
+            bad_gateway("worker_lost", "The worker was lost before its answer was complete.")
+        }
+        DispatchError::WorkerFault => {
+            bad_gateway("worker_fault", "The worker's answer was not valid.")
+        }
+        DispatchError::ReceiptMismatch => {
+            bad_gateway("receipt_mismatch", "The worker's receipt does not match its answer.")
+        }
         DispatchError::Deadline => Refusal::new(
             StatusCode::GATEWAY_TIMEOUT,
             Retry::Unsaid,
-            &ErrorBody::new(kind::SERVER, "No worker answered in time.").code("request_timeout"),
+            &ErrorBody::new(kind::SERVER, "There was no whole answer in time.")
+                .code("request_timeout"),
         ),
         DispatchError::Store(cause) => store(cause),
     }
+}
+
+/// A receipt that came and is not the request's bill.
+fn receipt_late(charged: Nano) -> Refusal {
+    let message = format!(
+        "The worker's receipt came too late or is not for what was charged, {} GRAM, so it is no \
+         bill: it is kept as evidence and not countersigned.",
+        charged.to_gram()
+    );
+    let body = ErrorBody::new(kind::INVALID_REQUEST, message)
+        .code("receipt_late")
+        .with("charged_nano", charged.get());
+    Refusal::new(StatusCode::NOT_FOUND, Retry::Never, &body)
+}
+
+fn bad_gateway(code: &str, message: &str) -> Refusal {
+    Refusal::new(
+        StatusCode::BAD_GATEWAY,
+        Retry::After(RETRY_AFTER_MS),
+        &ErrorBody::new(kind::SERVER, message).code(code),
+    )
 }
 
 /// 402, which no SDK retries by itself; 429 is retried by all of them.
@@ -373,16 +428,17 @@ fn insufficient_funds(needed: Nano, available: Nano) -> Refusal {
     Refusal::new(StatusCode::PAYMENT_REQUIRED, Retry::Never, &body)
 }
 
-/// A worker's refusal reaches the client as the worker wrote it, unless it is no refusal at all.
+/// A worker's refusal reaches the client as its worker worded it, written anew on one line,
+/// unless it is no refusal at all.
 fn worker_refused(status: u16, body: &Bytes) -> Refusal {
     let Ok(status) = StatusCode::from_u16(status) else { return worker_nonsense() };
-    let is_readable = serde_json::from_slice::<ErrorBody>(body).is_ok();
-    if !is_readable || !(status.is_client_error() || status.is_server_error()) {
+    let Ok(body) = serde_json::from_slice::<ErrorBody>(body) else { return worker_nonsense() };
+    if !(status.is_client_error() || status.is_server_error()) {
         return worker_nonsense();
     }
     let is_final = status.is_client_error() && status != StatusCode::TOO_MANY_REQUESTS;
     let retry = if is_final { Retry::Never } else { Retry::After(RETRY_AFTER_MS) };
-    Refusal { status, body: body.clone(), retry, headers: HeaderMap::new() }
+    Refusal::new(status, retry, &body)
 }
 
 fn worker_nonsense() -> Refusal {
@@ -404,6 +460,14 @@ fn unavailable(code: &str, message: &str, retry_after_ms: u64) -> Refusal {
         StatusCode::SERVICE_UNAVAILABLE,
         Retry::After(retry_after_ms),
         &ErrorBody::new(kind::SERVER, message).code(code),
+    )
+}
+
+fn rate_limit(message: &str, retry_after_ms: u64) -> Refusal {
+    Refusal::new(
+        StatusCode::TOO_MANY_REQUESTS,
+        Retry::After(retry_after_ms),
+        &ErrorBody::new(kind::RATE_LIMIT, message).code("rate_limit_exceeded"),
     )
 }
 

@@ -7,7 +7,7 @@ use http_body_util::BodyExt;
 use tower::ServiceExt;
 
 use super::*;
-use crate::edge::body::{BodyLimits, read};
+use crate::edge::body::{BodyBudget, BodyError, BodyLimits, read, read_claimed};
 use crate::edge::problem::Problem;
 
 fn site(requests_in_flight: usize) -> Router {
@@ -18,7 +18,8 @@ fn site(requests_in_flight: usize) -> Router {
         .route(
             "/v1/echo",
             post(async move |request: Request| read(request, limits).await.map_err(Problem::from)),
-        );
+        )
+        .route("/v1/refuse", post(async || Problem::KeyRequired));
     let admission = Arc::new(Admission::new(requests_in_flight));
     wrap(routes, &EdgeParts { admission, drain_timeout: Duration::from_secs(5) })
 }
@@ -50,6 +51,70 @@ async fn a_permit_is_held_until_the_body_ends() {
     assert_eq!(ask().await.unwrap().status(), StatusCode::SERVICE_UNAVAILABLE);
     drop(first);
     assert_eq!(ask().await.unwrap().status(), StatusCode::OK);
+}
+
+/// A body that never ends and of which nothing comes.
+fn stuck() -> Body {
+    Body::from_stream(futures_util::stream::pending::<Result<Vec<u8>, std::io::Error>>())
+}
+
+#[tokio::test]
+async fn a_refusal_holds_no_permit_while_its_body_is_drained() {
+    let site = site(1);
+    let refused = site.clone().oneshot(request("POST", "/v1/refuse", stuck()));
+    let mut refused = Box::pin(refused);
+    assert!(futures_util::poll!(&mut refused).is_pending(), "nothing is drained");
+    let other = site.oneshot(request("GET", "/v1/open", Body::empty())).await.unwrap();
+    assert_eq!(other.status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn so_many_bodies_are_drained_at_once_and_the_next_is_cut_off() {
+    let site = site(1);
+    let refuse = || Box::pin(site.clone().oneshot(request("POST", "/v1/refuse", stuck())));
+    let mut drained = Vec::new();
+    for _ in 0..unread::DRAINS_MAX {
+        let mut one = refuse();
+        assert!(futures_util::poll!(&mut one).is_pending());
+        drained.push(one);
+    }
+    let answer = refuse().await.unwrap();
+    assert_eq!(answer.status(), StatusCode::FORBIDDEN);
+    assert_eq!(answer.headers()["connection"], "close");
+    drop(drained);
+    assert!(futures_util::poll!(&mut refuse()).is_pending(), "its place is not free again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_did_not_come_in_time_is_not_waited_for_again() {
+    let started = tokio::time::Instant::now();
+    let answer = site(1).oneshot(request("POST", "/v1/echo", stuck())).await.unwrap();
+    assert_eq!(answer.status(), StatusCode::REQUEST_TIMEOUT);
+    assert_eq!(answer.headers()["connection"], "close");
+    assert_eq!(started.elapsed(), Duration::from_secs(5));
+}
+
+#[tokio::test]
+async fn bodies_have_room_for_so_many_bytes_together() {
+    let limits = BodyLimits { bytes_max: 1 << 20, timeout: Duration::from_secs(5) };
+    let budget = BodyBudget::new(300 << 10);
+    let ask = |kib: usize| {
+        let pieces = (0..kib).map(|_| Ok::<_, std::io::Error>(vec![b'x'; 1 << 10]));
+        let body = Body::from_stream(futures_util::stream::iter(pieces));
+        read_claimed(request("POST", "/", body), limits, &budget)
+    };
+    let first = ask(120).await.unwrap();
+    let second = ask(120).await.unwrap();
+    assert!(matches!(ask(100).await, Err(BodyError::NoRoom)));
+    let clone = first.clone();
+    drop(first);
+    assert!(matches!(ask(100).await, Err(BodyError::NoRoom)), "a handle is still there");
+    drop(clone);
+    assert_eq!(ask(100).await.unwrap().len(), 100 << 10);
+    assert_eq!(second.len(), 120 << 10);
+    drop(second);
+    assert!(matches!(ask(400).await, Err(BodyError::NoRoom)), "more than the budget");
+    assert!(ask(256).await.is_ok(), "what was refused gave nothing back");
 }
 
 #[tokio::test]

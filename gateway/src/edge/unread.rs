@@ -3,8 +3,12 @@
 //! Closing a connection while its client is writing resets it, and the client reports a broken
 //! pipe in place of our answer. So whatever part of a body no handler has read is read here and
 //! thrown away, within a bound and a deadline, before a refusal goes out.
+//!
+//! Draining is a courtesy: so many requests at once get it, the next is cut off. Invariant: a
+//! request that is drained holds nothing but its connection.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -17,17 +21,38 @@ use http::HeaderValue;
 use http::header::{CONNECTION, EXPECT};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::BodyExt;
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 use tokio::time::timeout;
+
+use super::held::is_refusal;
 
 /// Bytes that are read for the sake of an answer; a client that sends more is cut off.
 const DRAINED_BYTES_MAX: usize = 64 << 20;
+const CLOSE: &str = "close";
 
-pub(super) async fn drain(
-    State(drain_timeout): State<Duration>,
-    request: Request,
-    next: Next,
-) -> Response {
+/// Bodies that are drained at once.
+pub(super) const DRAINS_MAX: usize = 64;
+
+/// How refused requests are drained.
+#[derive(Debug, Clone)]
+pub(super) struct Drains {
+    permits: Arc<Semaphore>,
+    timeout: Duration,
+}
+
+impl Drains {
+    pub(super) fn new(timeout: Duration) -> Self {
+        Self { permits: Arc::new(Semaphore::new(DRAINS_MAX)), timeout }
+    }
+
+    /// Whether the body has come to its end.
+    async fn finish(&self, body: Body) -> bool {
+        let Ok(_permit) = self.permits.try_acquire() else { return false };
+        matches!(timeout(self.timeout, discard(body)).await, Ok(true))
+    }
+}
+
+pub(super) async fn drain(State(drains): State<Drains>, request: Request, next: Next) -> Response {
     let (parts, body) = request.into_parts();
     // A client that waits to be told to go on has sent nothing yet, and after a refusal will not.
     let is_waiting = parts.headers.contains_key(EXPECT);
@@ -35,13 +60,12 @@ pub(super) async fn drain(
     let body = LentBody { inner: Some(body), give_back: Some(give_back), is_read: false };
     let mut response = next.run(Request::from_parts(parts, Body::new(body))).await;
     let Ok(Lent { body, is_read }) = given_back.await else { return response };
-    let is_refused = response.status().is_client_error() || response.status().is_server_error();
-    if is_refused && (is_read || !is_waiting) && !body.is_end_stream() {
-        let drained = timeout(drain_timeout, discard(body)).await;
-        if !matches!(drained, Ok(true)) {
-            // Nothing that still comes belongs to another request.
-            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-        }
+    // A refusal that closes anyway has waited for its sender already.
+    let closes = response.headers().get(CONNECTION).is_some_and(|value| value == CLOSE);
+    let is_sending = (is_read || !is_waiting) && !body.is_end_stream();
+    if is_refusal(&response) && is_sending && !closes && !drains.finish(body).await {
+        // Nothing that still comes belongs to another request.
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static(CLOSE));
     }
     response
 }

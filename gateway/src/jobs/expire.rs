@@ -44,7 +44,12 @@ impl Expiry {
     async fn pass(&self) {
         let now = self.clock.now();
         self.live.sweep(Instant::now());
-        lock(&self.fleet).expire(now);
+        let ended = lock(&self.fleet).expire(now);
+        for (worker, link) in ended {
+            tracing::warn!(worker.id = %worker, "lease of {worker} ended: its link is closed");
+            // What runs on it may finish; the worker has to enrol anew for more.
+            link.close();
+        }
         loop {
             match self.store.expire_reservations(now, BATCH).await {
                 Ok(expired) => {

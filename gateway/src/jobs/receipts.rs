@@ -1,9 +1,11 @@
 //! Receipts that come on a worker's event channel instead of in a stream.
 //!
 //! Every receipt comes here too, also those that a stream has delivered. One of a live request is
-//! handed to whoever will settle it. One of a request that this process does not know is what a
-//! crash left: it settles the reservation, if that is still open and the receipt states its
-//! terms. All others pay nobody, and are kept as late where their request has no receipt. Each is acknowledged once what it changed is durable.
+//! handed to whoever will settle it. One of a request that is open and not live is what a crash
+//! left, and settles it, if it states the request's terms: see [`usage_after_crash`]. Of a request
+//! that is over without a receipt it is kept and changes no charge: it is the bill where it states
+//! what was charged, and late, which is evidence without a countersignature, everywhere else.
+//! Each is acknowledged once what it changed is durable.
 
 use std::sync::Arc;
 
@@ -110,7 +112,6 @@ impl Receipts {
             // The process is ending; the worker replays.
             Err(_) => return Err(StoreError::Closed),
         };
-        let attempt = core.attempt;
         let settlement = Settlement {
             request_id: request,
             worker: Some(worker),
@@ -118,7 +119,7 @@ impl Receipts {
             outcome: if row.streamed { Outcome::ClientGone } else { Outcome::Failed },
             usage: usage_after_crash(&row, &core),
             settled_at: self.clock.now(),
-            receipt: Some(new_receipt(receipt, attempt)),
+            receipt: Some(new_receipt(receipt, &core)),
         };
         let settled = settle_patiently(&self.store, settlement).await?;
         if let SettleOutcome::Expired = settled {
@@ -137,8 +138,13 @@ fn is_complete(row: &RequestRow) -> bool {
     matches!(row.state, RequestState::Settled(Outcome::Completed | Outcome::Refused))
 }
 
-/// What is charged for a request that a crash of this gateway cut: the part of a stream that was
-/// generated; nothing for a whole answer, because it is settled before it is delivered.
+/// What is charged for a request that a crash of this gateway cut.
+///
+/// Of a stream: what the worker generated, by its receipt. The delivered prefix, which is what a
+/// stream that broke off for any other reason of ours costs, went with the process; of the tokens
+/// generated, all but those still under way had been forwarded. Of a whole answer: nothing, for
+/// it is settled before it is delivered. Its receipt then states a charge that was not made, so
+/// the store keeps it as late, without a countersignature, and no receipt file comes of it.
 fn usage_after_crash(row: &RequestRow, core: &ReceiptCore) -> Usage {
     if row.streamed { usage_of(core) } else { Usage::default() }
 }

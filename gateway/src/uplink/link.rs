@@ -44,13 +44,6 @@ pub enum LinkError {
     Lost(#[source] hyper::Error),
 }
 
-impl LinkError {
-    /// Another worker may answer: nothing has reached the client yet.
-    pub const fn transient(&self) -> bool {
-        true
-    }
-}
-
 impl WorkerLink {
     /// The link, and the acknowledgements that its events request will carry.
     pub(super) fn new(

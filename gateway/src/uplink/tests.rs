@@ -16,7 +16,7 @@ use cocoon_attest::receipt::{
 };
 use cocoon_fleet::{Fleet, Pick};
 use cocoon_primitives::{
-    Clock as _, Digest, ModelName, Nano, RequestId, TokenPrice, WalletAddress,
+    Assurance, Clock as _, Digest, ModelName, Nano, RequestId, TokenPrice, WalletAddress,
 };
 use cocoon_runtime::{Drained, Lifecycle, SystemClock};
 use cocoon_uplink_wire::headers::{
@@ -88,7 +88,9 @@ impl Gateway {
     async fn pick(&self) -> Pick<Arc<WorkerLink>> {
         let mut found = None;
         until(|| {
-            found = lock(&self.fleet).pick(&model(), SystemClock.now(), 0, &[]).ok();
+            found = lock(&self.fleet)
+                .pick(&model(), Assurance::Software, SystemClock.now(), 0, &[])
+                .ok();
             found.is_some()
         })
         .await;
@@ -206,7 +208,7 @@ async fn a_worker_enrols_answers_signs_and_forgets_what_was_acknowledged() {
     late.link.acknowledge(vec![request_id]);
     until(|| worker.outbox.is_empty()).await;
 
-    lock(&gateway.fleet).finished(pick.worker);
+    lock(&gateway.fleet).finished(pick.worker, pick.lease.lease_id);
     assert_eq!(worker_life.drain(PATIENCE).await, Drained::Finished);
     until(|| lock(&gateway.fleet).is_empty()).await;
     assert_eq!(gateway.lifecycle.drain(PATIENCE).await, Drained::Finished);
@@ -248,6 +250,31 @@ async fn a_worker_that_drains_finishes_what_runs() {
     assert_eq!(drained, Drained::Finished);
     assert!(frames.last().expect("frames").payload.ends_with(b"data: [DONE]\n\n"));
     until(|| lock(&gateway.fleet).is_empty()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_that_drains_hands_over_the_receipt_of_an_abort() {
+    let mut gateway = Gateway::start(600).await;
+    let (worker, worker_life) =
+        gateway.worker(&gateway.root_key(), "tokens = 10000\ninterval_ms = 20").await;
+    let pick = gateway.pick().await;
+    let request_id = RequestId::from_bytes([10; 16]);
+    let terms = Terms { max_completion_tokens: 10_000, ..terms(request_id) };
+    let mut response = chat(&pick.link, request_id, &terms).await;
+    assert!(response.body_mut().frame().await.is_some_and(|frame| frame.is_ok()));
+    let left = async {
+        worker_life.soft().cancelled().await;
+        drop(response);
+        let late = gateway.late.recv().await.expect("a receipt");
+        let core = late.receipt.verify().expect("a good signature");
+        assert_eq!((core.request_id, core.finish), (request_id, Finish::ClientAbort));
+        assert!(!worker.outbox.is_empty());
+        late.link.acknowledge(vec![request_id]);
+    };
+    let both = async { tokio::join!(worker_life.drain(PATIENCE), left) };
+    let (drained, ()) = timeout(PATIENCE, both).await.expect("in time");
+    assert_eq!(drained, Drained::Finished);
+    assert!(worker.outbox.is_empty(), "the worker left before it was acknowledged");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -119,7 +119,7 @@ async fn a_signal_ends_an_idle_gateway_within_two_seconds() {
     }
 }
 
-async fn endpoints(path: &Path) -> Value {
+pub(crate) async fn endpoints(path: &Path) -> Value {
     let mut ticks = interval(Duration::from_millis(10));
     let read = timeout(PATIENCE, async {
         loop {
@@ -132,7 +132,7 @@ async fn endpoints(path: &Path) -> Value {
     read.await.expect("the gateway starts")
 }
 
-async fn kill(gateway: &Child, signal: &str) {
+pub(crate) async fn kill(gateway: &Child, signal: &str) {
     let id = gateway.id().expect("it runs").to_string();
     let status = Command::new("kill").args([signal, &id]).status().await.expect("kill runs");
     assert!(status.success());

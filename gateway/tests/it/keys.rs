@@ -50,7 +50,7 @@ async fn a_key_lives_from_its_making_to_its_revocation() {
     assert!(secret.starts_with(masked) && masked.len() < 20, "{masked}");
 
     assert_eq!(delete(&rig, &token, &id).await.body, json!({ "id": id, "deleted": true }));
-    models(&rig, &secret).await.refused(401, "invalid_api_key");
+    models(&rig, &secret).await.refused(401, "key_revoked");
     delete(&rig, &token, &id).await.refused(404, "key_not_found");
     assert_eq!(listed(&rig, &token).await[0]["revoked_at"], seconds(clock.now()));
 }
@@ -138,6 +138,39 @@ async fn a_wallet_has_a_bounded_number_of_keys() {
         assert_eq!(rig.new_key(&token, &json!({ "name": "k" })).await.status, 200);
     }
     rig.new_key(&token, &json!({ "name": "k" })).await.refused(400, "too_many_keys");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_that_expire_at_once_are_bounded_all_the_same() {
+    let (rig, clock) = with_clock().await;
+    let token = rig.sign_in(&wallet(1)).await;
+    let mint = async || {
+        clock.advance(Duration::from_secs(2));
+        let expires_at = seconds(clock.now()) + 1;
+        rig.new_key(&token, &json!({ "name": "k", "expires_at": expires_at })).await
+    };
+    for _ in 0..cocoon_store::KEYS_PER_DAY_MAX {
+        assert_eq!(mint().await.status, 200);
+    }
+    let refused = mint().await;
+    refused.refused(429, "rate_limit_exceeded");
+    assert_eq!(refused.headers["retry-after"], "60");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restarted_gateway_says_what_became_of_a_key() {
+    let (mut rig, clock) = with_clock().await;
+    let token = rig.sign_in(&wallet(1)).await;
+    let expires_at = seconds(clock.now()) + 100;
+    let expiring = json!({ "name": "k", "expires_at": expires_at });
+    let expired = rig.new_key(&token, &expiring).await.text("key");
+    let made = rig.new_key(&token, &json!({ "name": "k" })).await;
+    let (id, revoked) = (made.text("id"), made.text("key"));
+    assert_eq!(delete(&rig, &token, &id).await.status, 200);
+    clock.advance(Duration::from_secs(100));
+    rig.restart().await;
+    models(&rig, &expired).await.refused(401, "key_expired");
+    models(&rig, &revoked).await.refused(401, "key_revoked");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -122,6 +122,93 @@ async fn a_full_gateway_sheds_and_recovers() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn strangers_with_bodies_that_never_end_keep_nobody_out() {
+    let rig = Rig::with(Setup {
+        engine: None,
+        gateway: "[limits]\nrequests_in_flight = 1\nbody_timeout_ms = 600000".into(),
+        ..Setup::default()
+    })
+    .await;
+    let payer = rig.payer(1, 0).await;
+    let mut open = Vec::new();
+    for _ in 0..3 {
+        let mut stream = TcpStream::connect(rig.gateway.api).await.expect("a connection");
+        let head = head("sk-none", "content-length: 1000000\r\n") + "{";
+        stream.write_all(head.as_bytes()).await.expect("sent");
+        open.push(stream);
+    }
+    // Each of them passes through the only permit on its way to the refusal.
+    rig.until("a payer is served again and again", async || {
+        for _ in 0..50 {
+            let balance = rig.get("getBalance", "/v1/balance", Some(&payer.key)).await;
+            if balance.status != 200 {
+                return false;
+            }
+        }
+        true
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_wallet_runs_its_share_and_others_theirs() {
+    let rig = Rig::with(Setup {
+        engine: Some("tokens = 100000\ninterval_ms = 5"),
+        gateway: "[limits]\nrequests_per_wallet = 1".into(),
+        ..Setup::default()
+    })
+    .await;
+    let greedy = rig.payer(1, 1_000_000_000).await;
+    let other = rig.payer(2, 0).await;
+    let body = json!({
+        "model": MODEL,
+        "messages": [{ "role": "user", "content": "hello" }],
+        "stream": true,
+        "max_completion_tokens": 10_000,
+    });
+    let request = rig.client.post(rig.url(PATH)).bearer_auth(&greedy.key).body(body.to_string());
+    let mut open = request.send().await.expect("an answer");
+    assert!(open.chunk().await.expect("the stream runs").is_some());
+
+    let over = rig.post("createChatCompletion", PATH, Some(&greedy.key), &body).await;
+    over.refused(429, "rate_limit_exceeded");
+    assert_eq!(over.headers["retry-after"], "1");
+    assert_eq!(over.headers["retry-after-ms"], "1000");
+    assert_eq!(rig.get("getBalance", "/v1/balance", Some(&other.key)).await.status, 200);
+
+    drop(open);
+    rig.until("the share is back", async || {
+        rig.get("getBalance", "/v1/balance", Some(&greedy.key)).await.status == 200
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bodies_beyond_the_gateways_memory_are_told_to_come_back() {
+    let rig = Rig::with(Setup {
+        engine: None,
+        gateway: "[limits]\nbody_bytes = 100000\nbody_bytes_in_flight = 150000".into(),
+        ..Setup::default()
+    })
+    .await;
+    let payer = rig.payer(1, 0).await;
+    let half = vec![b' '; 90_000];
+    let mut open = TcpStream::connect(rig.gateway.api).await.expect("a connection");
+    let head = head(&payer.key, "content-length: 95000\r\n");
+    open.write_all(head.as_bytes()).await.expect("sent");
+    open.write_all(&half).await.expect("sent");
+
+    let key = Some(payer.key.as_str());
+    let ask = || rig.call("createChatCompletion", Method::POST, PATH, key, Some(half.clone()));
+    rig.until("there is no room", async || ask().await.status == 503).await;
+    let shed = ask().await;
+    shed.refused(503, "overloaded");
+    assert_eq!(shed.headers["retry-after-ms"], "1000");
+    drop(open);
+    rig.until("there is room", async || ask().await.status == 400).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_connection_that_asks_for_nothing_is_closed() {
     let rig = Rig::with(Setup {
         engine: None,

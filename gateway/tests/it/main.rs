@@ -8,6 +8,8 @@ mod command_line;
 mod contract;
 mod edge;
 mod keys;
+mod liar;
 mod limits;
 mod rig;
 mod sign_in;
+mod trace;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use cocoon_gateway::compose::{Gateway, RunningGateway};
 use cocoon_gateway::config::Config;
 use cocoon_primitives::{Clock, Nano, Timestamp, WalletAddress};
-use cocoon_runtime::{Lifecycle, SystemClock};
+use cocoon_runtime::{Drained, Lifecycle, SystemClock};
 use cocoon_ton::{Network, Wallet, WalletVersion};
 use http::{HeaderMap, Method};
 use serde_json::{Value, json};
@@ -55,6 +55,7 @@ pub(crate) struct Rig {
     pub(crate) client: reqwest::Client,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) data_dir: TempDir,
+    toml: String,
     worker: Lifecycle,
 }
 
@@ -148,14 +149,23 @@ impl Rig {
             Gateway::start(config, setup.clock.clone()).await.expect("the gateway starts");
         let client = reqwest::Client::builder().timeout(PATIENCE).build().expect("a client");
         let worker = Lifecycle::new();
-        let rig = Self { gateway, client, clock: setup.clock, data_dir, worker };
+        let rig = Self { gateway, client, clock: setup.clock, data_dir, toml, worker };
         if let Some(engine) = setup.engine {
             rig.start_worker(engine).await;
         }
         rig
     }
 
-    async fn start_worker(&self, engine: &str) {
+    /// Another gateway on the same files, without workers.
+    pub(crate) async fn restart(&mut self) {
+        self.worker.hard().cancel();
+        assert_eq!(self.gateway.drain(PATIENCE).await, Drained::Finished);
+        let config = Config::from_toml(&self.toml).expect("it was valid before");
+        let started = Gateway::start(config, Arc::clone(&self.clock)).await;
+        self.gateway = started.expect("the gateway starts again");
+    }
+
+    pub(crate) async fn start_worker(&self, engine: &str) {
         let root_key = self.data_dir.path().join("root/root.key");
         let toml = format!(
             r#"

@@ -34,6 +34,8 @@ pub(crate) struct Backend {
     requests: mpsc::Sender<Request>,
     next_id: AtomicUsize,
     turns: Arc<Semaphore>,
+    /// Permits of `turns`: sequences that the engine may hold.
+    pub(crate) jobs: u16,
 }
 
 /// The right to be in the engine; comes back when the engine has dropped the request.
@@ -91,12 +93,13 @@ impl Backend {
             .context("mistral.rs panicked while it loaded the model")?
             .context("mistral.rs cannot load the model")?;
         let requests = model.inner().get_sender(None).context("mistral.rs has no engine")?;
-        let turns = if cfg!(feature = "cuda") { jobs.max(1) } else { 1 };
+        let jobs = if cfg!(feature = "cuda") { jobs.max(1) } else { 1 };
         Ok(Self {
             _model: model,
             requests,
             next_id: AtomicUsize::new(1),
-            turns: Arc::new(Semaphore::new(turns.into())),
+            turns: Arc::new(Semaphore::new(jobs.into())),
+            jobs,
         })
     }
 

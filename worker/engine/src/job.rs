@@ -23,6 +23,8 @@ const CHANNEL_MARGIN: usize = 64;
 pub(crate) struct Engine {
     pub(crate) context_length: u32,
     pub(crate) vocab: u32,
+    /// Worked on at once.
+    pub(crate) jobs: u16,
     ends: BTreeSet<u32>,
     vocabulary: Vocabulary,
     template: Template,
@@ -43,6 +45,7 @@ impl Engine {
         Arc::new(Self {
             context_length: folder.context_length,
             vocab: folder.vocab,
+            jobs: backend.jobs,
             ends: folder.ends,
             vocabulary: Vocabulary::new(folder.tokenizer),
             template: folder.template,

@@ -28,8 +28,12 @@ type Jobs = Arc<Mutex<HashMap<u64, oneshot::Sender<()>>>>;
 pub(crate) fn serve(engine: &Arc<Engine>, runtime: &Handle) -> anyhow::Result<()> {
     let (out, messages) = mpsc::channel(OUT_MESSAGES);
     std::thread::Builder::new().name("stdout".to_owned()).spawn(move || write_all(messages))?;
-    let ready =
-        Ready { protocol: PROTOCOL, context_length: engine.context_length, vocab: engine.vocab };
+    let ready = Ready {
+        protocol: PROTOCOL,
+        context_length: engine.context_length,
+        vocab: engine.vocab,
+        jobs: engine.jobs,
+    };
     out.blocking_send(FromEngine::Ready(ready)).context("stdout is closed")?;
     let jobs = Jobs::default();
     let mut input = std::io::stdin().lock();

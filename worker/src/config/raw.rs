@@ -1,5 +1,6 @@
 //! The file as written, and its one check.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use cocoon_attest::policy::Mode;
@@ -19,6 +20,7 @@ pub(super) struct RawConfig {
     payee: String,
     engine: EngineConfig,
     evidence: RawEvidence,
+    admin: Option<RawAdmin>,
     #[serde(default)]
     telemetry: RawTelemetry,
 }
@@ -29,6 +31,12 @@ struct RawEvidence {
     kind: String,
     #[cfg_attr(not(feature = "soft-tee"), expect(dead_code, reason = "read with soft-tee only"))]
     software_root_key: Option<PathBuf>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawAdmin {
+    listen: String,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -58,6 +66,10 @@ impl RawConfig {
             problems.push(Problem::Engine(problem));
         }
         let evidence = self.evidence.check(self.mode, &mut problems);
+        let admin_listen = self.admin.as_ref().map(|admin| admin.listen.parse::<SocketAddr>());
+        if matches!(admin_listen, Some(Err(_))) {
+            problems.push(Problem::AdminListen);
+        }
         let is_http = |url: &String| url.starts_with("http://");
         if !self.telemetry.otlp_endpoint.as_ref().is_none_or(is_http) {
             problems.push(Problem::OtlpEndpoint);
@@ -72,6 +84,7 @@ impl RawConfig {
                     gateway_spki_sha256,
                     payee,
                     evidence,
+                    admin_listen: admin_listen.and_then(Result::ok),
                     telemetry: TelemetrySection {
                         otlp_endpoint: self.telemetry.otlp_endpoint,
                         json: self.telemetry.json,

@@ -28,9 +28,16 @@ fn every_problem_is_reported_at_once() {
     let text = text(r#"kind = "tdx""#)
         .replace("127.0.0.1:40001", "nowhere")
         .replace("\"0:", "\"wallet:")
-        .replace("\"scripted\"", "\"scripted\"\npermits = 0");
+        .replace("\"scripted\"", "\"scripted\"\npermits = 0\nqueue_timeout_ms = 60000")
+        + "[admin]\nlisten = \"9090\"\n";
     let refusal = refusal(&text);
-    for part in ["gateway is not host:port", "payee is not", "engine: ", "evidence.kind \"tdx\""] {
+    for part in [
+        "gateway is not host:port",
+        "payee is not",
+        "engine: permits must be at least 1; queue_timeout_ms must be at most 40000",
+        "evidence.kind \"tdx\"",
+        "admin.listen is not",
+    ] {
         assert!(refusal.contains(part), "{part:?} is not in {refusal:?}");
     }
 }

@@ -2,6 +2,10 @@
 //!
 //! A job first takes a place (permits + queue of them; none left: shed), then waits its turn for a
 //! permit, first come first served. Both are given back when [`Place`] and [`Turn`] are dropped.
+//!
+//! A job that waited for longer than its patience is shed like one that found no place: the engine
+//! is overloaded, not broken. Patience stays well below what a gateway waits for a first frame
+//! ([`super::config::QUEUE_TIMEOUT_MS_MAX`]), so that a queue never looks like a dead worker.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,8 +15,11 @@ use tokio::time::timeout;
 
 use super::{EngineError, EngineEvent, EngineLoad};
 
-/// Told to a client that was shed.
+/// Told to a client that found no place: one may be free soon.
 const RETRY_AFTER_MS: u64 = 1_000;
+
+/// Told to a client that waited in vain: the queue moves slower than that.
+const RETRY_AFTER_WAIT_MS: u64 = 5_000;
 
 #[derive(Debug)]
 pub(super) struct Admission {
@@ -71,7 +78,7 @@ impl Admission {
 }
 
 impl Place {
-    /// Waits for a permit. `None` when the client left or patience ran out; the client knows.
+    /// Waits for a permit. `None` when the client left, or patience ran out and it was told.
     pub(super) async fn turn(self, events: &mpsc::Sender<EngineEvent>) -> Option<Turn> {
         let permit = Arc::clone(&self.permits).acquire_owned();
         tokio::select! {
@@ -84,7 +91,8 @@ impl Place {
                 }
                 Err(_) => {
                     // A channel that is full has a reader with older news; it sees the end.
-                    drop(events.try_send(EngineEvent::Failed(EngineError::Timeout)));
+                    let shed = EngineError::Overloaded { retry_after_ms: RETRY_AFTER_WAIT_MS };
+                    drop(events.try_send(EngineEvent::Failed(shed)));
                     None
                 }
             },

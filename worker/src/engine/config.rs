@@ -5,6 +5,11 @@ use std::path::{Path, PathBuf};
 use cocoon_primitives::ModelName;
 use serde::Deserialize;
 
+/// The longest wait in a queue. A gateway takes a worker that says nothing for 60 s for broken;
+/// after the queue a job may wait 10 s more for an engine that restarts, and then has its prompt
+/// read.
+pub(super) const QUEUE_TIMEOUT_MS_MAX: u64 = 40_000;
+
 /// One engine and its settings; `kind` chooses.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
@@ -18,18 +23,21 @@ pub enum EngineConfig {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MistralrsConfig {
-    /// `demo`, the shipped toy model, or a folder with safetensors, tokenizer and template.
+    /// `demo`, the shipped toy model; or a folder with safetensors, tokenizer and template; or,
+    /// where no such folder exists, `org/name` at the hub, which is downloaded once.
     #[serde(default = "demo")]
     pub model: String,
-    /// The public name; without it `tiny-demo` or the folder's name.
+    /// The public name; without it `tiny-demo`, the folder's name or the hub's.
     pub name: Option<ModelName>,
     /// The child's program; without it `cocoon-engine` beside the worker's own.
     pub engine_bin: Option<PathBuf>,
-    /// Where the demo model is unpacked; `EngineConfig::in_data_dir` fills it in.
+    /// Where the demo model is unpacked and others are downloaded to;
+    /// `EngineConfig::in_data_dir` fills it in.
     pub models_dir: Option<PathBuf>,
     /// Lowers the context length below what the model allows.
     pub context_length: Option<u32>,
-    /// Jobs in the child at once. On a processor it works on one at a time whatever this says.
+    /// Jobs in the child at once. On a processor it is one whatever this says, and the others wait
+    /// in the queue: there mistral.rs 0.8.1 was measured to mix the answers of requests of equal length.
     #[serde(default = "one")]
     pub permits: u32,
     /// Jobs that wait in front of it.
@@ -40,7 +48,7 @@ pub struct MistralrsConfig {
     /// How long the child may take to load the model and generate a first token.
     #[serde(default = "load_timeout_ms")]
     pub load_timeout_ms: u64,
-    /// How long a job may wait in the queue.
+    /// How long a job may wait in the queue before it is shed; at most 40 s.
     #[serde(default = "queue_timeout_ms")]
     pub queue_timeout_ms: u64,
     /// A running job that says nothing for so long means that the child hangs.
@@ -48,9 +56,23 @@ pub struct MistralrsConfig {
     pub stall_timeout_ms: u64,
     /// Above this resident memory the child is replaced.
     pub resident_bytes_max: Option<u64>,
+    /// The hub; without it the environment's `HF_ENDPOINT`, without that `https://huggingface.co`.
+    pub hub_endpoint: Option<String>,
+    /// A branch, tag or commit at the hub. A commit never changes under a worker.
+    #[serde(default = "hub_revision")]
+    pub hub_revision: String,
+    /// A file whose first line is sent to the hub as the bearer token.
+    pub hub_token_file: Option<PathBuf>,
+    /// Bytes of a downloaded model, all files together.
+    #[serde(default = "hub_bytes_max")]
+    pub hub_bytes_max: u64,
 }
 
 /// A server that speaks the OpenAI API.
+///
+/// Only parameters of the OpenAI API pass to it, and what it counts is what is billed. A server
+/// that tells the prompt's length only with its last piece, and whose client leaves before that,
+/// earns nothing for the prompt: see `continuous_usage`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OpenaiUpstreamConfig {
@@ -68,10 +90,17 @@ pub struct OpenaiUpstreamConfig {
     pub permits: u32,
     #[serde(default = "queue")]
     pub queue: u32,
+    /// How long a job may wait in the queue before it is shed; at most 40 s.
     #[serde(default = "queue_timeout_ms")]
     pub queue_timeout_ms: u64,
-    /// Until the response head, which some servers send only with the first token.
-    #[serde(default = "stall_timeout_ms")]
+    /// Asks for counts with every piece (`stream_options.continuous_usage_stats`, known to vLLM
+    /// and SGLang, ignored by most others), so that the prompt of a client that leaves early is
+    /// billed. `false` for a server that refuses fields which it does not know.
+    #[serde(default = "yes")]
+    pub continuous_usage: bool,
+    /// Until the response head, which some servers send only with the first token. With the queue
+    /// before it, it should stay below the 60 s that a gateway waits.
+    #[serde(default = "first_byte_timeout_ms")]
     pub first_byte_timeout_ms: u64,
     /// Between two pieces of the response.
     #[serde(default = "idle_timeout_ms")]
@@ -97,6 +126,7 @@ pub struct ScriptedConfig {
     pub permits: u32,
     #[serde(default = "queue")]
     pub queue: u32,
+    /// How long a job may wait in the queue before it is shed; at most 40 s.
     #[serde(default = "queue_timeout_ms")]
     pub queue_timeout_ms: u64,
     #[serde(default = "scripted_context")]
@@ -128,6 +158,7 @@ impl EngineConfig {
                 at_least_one("load_timeout_ms", config.load_timeout_ms);
                 at_least_one("queue_timeout_ms", config.queue_timeout_ms);
                 at_least_one("stall_timeout_ms", config.stall_timeout_ms);
+                at_least_one("hub_bytes_max", config.hub_bytes_max);
             }
             Self::OpenaiUpstream(config) => {
                 at_least_one("permits", config.permits.into());
@@ -143,8 +174,53 @@ impl EngineConfig {
                 at_least_one("context_length", config.context_length.into());
             }
         }
+        if let Self::Mistralrs(config) = self {
+            config.check_hub(&mut problems);
+        }
+        if self.queue_timeout_ms() > QUEUE_TIMEOUT_MS_MAX {
+            problems.push(format!("queue_timeout_ms must be at most {QUEUE_TIMEOUT_MS_MAX}"));
+        }
         if problems.is_empty() { Ok(()) } else { Err(problems.join("; ")) }
     }
+
+    const fn queue_timeout_ms(&self) -> u64 {
+        match self {
+            Self::Mistralrs(config) => config.queue_timeout_ms,
+            Self::OpenaiUpstream(config) => config.queue_timeout_ms,
+            Self::Scripted(config) => config.queue_timeout_ms,
+        }
+    }
+}
+
+impl MistralrsConfig {
+    /// The hub's address, without a slash at its end.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a config module; the hub's tools share the name"
+    )]
+    pub(super) fn hub_endpoint(&self) -> String {
+        let named = self.hub_endpoint.clone().or_else(|| std::env::var("HF_ENDPOINT").ok());
+        let named = named.filter(|endpoint| is_url(endpoint));
+        let endpoint = named.as_deref().unwrap_or("https://huggingface.co");
+        endpoint.trim_end_matches('/').to_owned()
+    }
+
+    fn check_hub(&self, problems: &mut Vec<String>) {
+        if !self.hub_endpoint.as_deref().is_none_or(is_url) {
+            problems.push("hub_endpoint must be an http:// or https:// address".to_owned());
+        }
+        if !super::hub::is_plain(&self.hub_revision) {
+            problems.push("hub_revision must be a plain name or a commit".to_owned());
+        }
+        let is_secret = self.hub_token_file.is_some();
+        if is_secret && !self.hub_endpoint().starts_with("https://") {
+            problems.push("hub_token_file goes to an https:// hub_endpoint only".to_owned());
+        }
+    }
+}
+
+fn is_url(text: &str) -> bool {
+    text.len() <= 512 && (text.starts_with("https://") || text.starts_with("http://"))
 }
 
 fn demo() -> String {
@@ -188,7 +264,24 @@ const fn load_timeout_ms() -> u64 {
 }
 
 const fn queue_timeout_ms() -> u64 {
-    60_000
+    20_000
+}
+
+const fn first_byte_timeout_ms() -> u64 {
+    30_000
+}
+
+const fn yes() -> bool {
+    true
+}
+
+fn hub_revision() -> String {
+    "main".to_owned()
+}
+
+/// 200 GiB.
+const fn hub_bytes_max() -> u64 {
+    200 * 1024 * 1024 * 1024
 }
 
 const fn stall_timeout_ms() -> u64 {

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use cocoon_primitives::{Clock, ModelName};
 use cocoon_runtime::Lifecycle;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -29,7 +29,7 @@ use super::config::MistralrsConfig;
 use super::manifest::model_digest;
 use super::{
     Engine, EngineError, EngineEvent, EngineLoad, EngineStartError, Generation, Job, ModelCard,
-    check_job, demo,
+    check_job, demo, hub,
 };
 
 /// Shapes every answer, so it is part of the model's digest.
@@ -64,15 +64,12 @@ impl Mistralrs {
         lifecycle: &Lifecycle,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, EngineStartError> {
-        let (folder, is_demo) = folder(config).await?;
-        let name = public_name(config, &folder)?;
+        let Source { folder, name, owned_by, is_demo } = source(config).await?;
         let manifest = {
             let folder = folder.clone();
             tokio::task::spawn_blocking(move || model_digest(&folder, SETTINGS))
         };
         let manifest_digest = manifest.await.map_err(|_| EngineStartError::NotReady)??;
-        let patience = Duration::from_millis(config.queue_timeout_ms);
-        let admission = Arc::new(Admission::new(config.permits, config.queue, patience));
         let (publish, mut state) = watch::channel(State::Starting);
         let give_up = CancellationToken::new();
         let supervisor = Supervisor {
@@ -85,23 +82,36 @@ impl Mistralrs {
         };
         // A first failure to run the program at all is the configuration's fault.
         supervisor.probe()?;
-        let (soft, idle) = (lifecycle.soft().clone(), Arc::clone(&admission));
+        let soft = lifecycle.soft().clone();
+        let (admit, admitted) = oneshot::channel::<Arc<Admission>>();
+        let drained = async move {
+            soft.cancelled().await;
+            // Without an admission nothing was admitted: the start was given up.
+            if let Ok(admission) = admitted.await {
+                admission.idle().await;
+            }
+        };
         lifecycle.spawn("engine.supervisor", async move {
             tokio::select! {
                 () = supervisor.run() => {}
-                () = async { soft.cancelled().await; idle.idle().await } => {}
+                () = drained => {}
             }
         });
         let first = state.wait_for(|state| !matches!(state, State::Starting)).await;
-        let context_length = match first.as_deref() {
-            Ok(State::Ready(link)) => link.context_length(),
+        let (context_length, jobs) = match first.as_deref() {
+            Ok(State::Ready(link)) => (link.context_length(), link.jobs()),
             _ => {
                 give_up.cancel();
                 return Err(EngineStartError::NotReady);
             }
         };
         drop(first);
-        let owned_by = if is_demo { "cocoon" } else { "local" }.to_owned();
+        // A job beyond what the child works on would wait in there, where silence means a hang.
+        let permits = config.permits.min(jobs);
+        let patience = Duration::from_millis(config.queue_timeout_ms);
+        let admission = Arc::new(Admission::new(permits, config.queue, patience));
+        // The supervisor may be gone already; then every job hears so.
+        drop(admit.send(Arc::clone(&admission)));
         let card = ModelCard {
             name,
             context_length,
@@ -166,21 +176,43 @@ async fn work(
     }
 }
 
-/// The model's folder, and whether it is the shipped one.
-async fn folder(config: &MistralrsConfig) -> Result<(PathBuf, bool), EngineStartError> {
+/// Where a model came from.
+struct Source {
+    folder: PathBuf,
+    name: ModelName,
+    owned_by: String,
+    is_demo: bool,
+}
+
+/// The model's folder, filled first where the model is shipped or the hub's.
+async fn source(config: &MistralrsConfig) -> Result<Source, EngineStartError> {
+    let models = || {
+        config.models_dir.clone().ok_or_else(|| {
+            let problem = "models_dir is needed to unpack or download a model";
+            EngineStartError::Config(problem.to_owned())
+        })
+    };
     if config.model == "demo" {
-        let models = config.models_dir.clone().ok_or_else(|| {
-            EngineStartError::Config("models_dir is needed to unpack the demo model".to_owned())
-        })?;
+        let models = models()?;
         let unpacked = tokio::task::spawn_blocking(move || demo::unpack(&models)).await;
-        return Ok((unpacked.map_err(|_| EngineStartError::NotReady)??, true));
+        let folder = unpacked.map_err(|_| EngineStartError::NotReady)??;
+        let name = public_name(config, &folder)?;
+        return Ok(Source { folder, name, owned_by: "cocoon".to_owned(), is_demo: true });
     }
     let folder = PathBuf::from(&config.model);
-    if !folder.is_dir() {
-        let problem = format!("model: {} is not a folder; download the model first", config.model);
+    if folder.is_dir() {
+        let name = public_name(config, &folder)?;
+        return Ok(Source { folder, name, owned_by: "local".to_owned(), is_demo: false });
+    }
+    if !hub::is_id(&config.model) {
+        let problem = format!("model: {} is neither a folder nor org/name", config.model);
         return Err(EngineStartError::Config(problem));
     }
-    Ok((folder, false))
+    let folder = hub::fetch(config, &models()?).await?;
+    let id = config.model.parse().expect("what the hub calls a model is a public name");
+    let name = config.name.clone().unwrap_or(id);
+    let owned_by = config.model.split('/').next().unwrap_or_default().to_owned();
+    Ok(Source { folder, name, owned_by, is_demo: false })
 }
 
 fn public_name(

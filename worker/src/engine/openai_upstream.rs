@@ -1,8 +1,14 @@
 //! An engine by URL: any server that speaks the OpenAI chat API (vLLM, SGLang, llama.cpp, …).
 //!
-//! The client's own body goes up with what must be ours written over it ([`request`]); the answer
-//! always streams and is read into the same events that the other engines give ([`answer`]), so
-//! dialects end here. Cancelling is closing the connection.
+//! The known parameters of the client's body go up with what must be ours written over them
+//! ([`request`]); the answer always streams and is read into the same events that the other
+//! engines give ([`answer`]), so dialects end here. Cancelling is closing the connection.
+//!
+//! Counts are the server's. It is asked to give them with every piece; one that does says the
+//! prompt's length before the first token, and an answer that is left early is billed for its
+//! prompt and for the tokens counted so far. Of a server that counts only at the end, an answer
+//! that is left early is billed a lower bound: **nothing for the prompt**, and one completion
+//! token for each piece of text that arrived (such servers send one token a piece, or more).
 //!
 //! Invariants: a stream that ends without a finish reason is a crash, never an answer; no count
 //! exceeds the job's limit; no text of the server's errors is passed on.
@@ -56,6 +62,7 @@ struct Server {
     url: String,
     authorization: Option<HeaderValue>,
     model: String,
+    continuous_usage: bool,
     first_byte: Duration,
     idle: Duration,
     /// Whether the last attempt to reach it did.
@@ -86,6 +93,7 @@ impl OpenaiUpstream {
             url: format!("{}/chat/completions", config.base_url.trim_end_matches('/')),
             authorization: authorization(config).await?,
             model: config.model.clone(),
+            continuous_usage: config.continuous_usage,
             first_byte: Duration::from_millis(config.first_byte_timeout_ms),
             idle: Duration::from_millis(config.idle_timeout_ms),
             reachable: AtomicBool::new(true),
@@ -135,7 +143,7 @@ impl Engine for OpenaiUpstream {
         if self.lifecycle.is_draining() {
             return Err(EngineError::Unavailable);
         }
-        let body = request::body(&job, &self.server.model)?;
+        let body = request::body(&job, &self.server.model, self.server.continuous_usage)?;
         let place = self.admission.enter()?;
         let tokens = usize::try_from(job.max_tokens.min(self.card.context_length));
         let capacity = tokens.unwrap_or(usize::MAX).saturating_mul(2) + EVENTS_MARGIN;

@@ -61,6 +61,9 @@ impl Engine for Scripted {
 
     fn generate(&self, job: Job) -> Result<Generation, EngineError> {
         check_job(&job)?;
+        if self.lifecycle.is_draining() {
+            return Err(EngineError::Unavailable);
+        }
         let script = Script::new(&self.config, &job)?;
         let place = self.admission.enter()?;
         let (sender, events) = mpsc::channel(EVENTS_AHEAD);

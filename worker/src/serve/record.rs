@@ -49,7 +49,7 @@ impl Record {
         Ok(Self {
             req_commit: request_commitment(&salt, parts.request_body),
             params_digest: Digest::from_bytes(params_commitment(&salt, parts.params)),
-            response: Commitment::new(&salt),
+            response: Commitment::new(),
             lease: parts.lease,
             outbox: parts.outbox,
             clock: parts.clock,
@@ -98,7 +98,7 @@ impl Record {
             model: self.card.name.clone(),
             model_manifest_digest: Digest::from_bytes(self.card.manifest_digest),
             req_commit: self.req_commit,
-            resp_commit: self.response.digest(),
+            resp_commit: self.response.digest(&self.salt),
             frames: self.response.frames(),
             finish,
             usage: self.bounded(usage),

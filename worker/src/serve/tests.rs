@@ -101,11 +101,11 @@ impl Rig {
             },
         )
         .expect("the receipt verifies");
-        let mut commitment = Commitment::new(&receipt.salt);
+        let mut commitment = Commitment::new();
         for frame in frames.iter().filter(|frame| frame.kind == FrameKind::Data) {
             commitment.push(&frame.payload);
         }
-        assert_eq!(core.resp_commit, commitment.digest());
+        assert_eq!(core.resp_commit, commitment.digest(&receipt.salt));
         assert_eq!(core.frames, commitment.frames());
         let body = body.to_string();
         assert_eq!(core.req_commit, request_commitment(&receipt.salt, body.as_bytes()));

@@ -135,7 +135,7 @@ impl Link {
         let prepared = challenge.prepare(&Claim {
             exporter,
             tls_spki: self.parts.tls.spki(),
-            receipt_key: self.parts.receipt_key.public(),
+            receipt_key: &self.parts.receipt_key,
             payee: self.config.payee,
             workload: &self.parts.workload,
         });

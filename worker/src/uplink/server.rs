@@ -172,8 +172,9 @@ impl Session {
         self.link.answer(&challenge, &self.exporter).ok()
     }
 
-    /// Returns when the process drains, every answer has ended and its receipt is acknowledged
-    /// (or the gateway took too long: receipts of a worker that leaves are in their streams).
+    /// Returns when the process drains, every answer has ended and every receipt is acknowledged,
+    /// or the gateway took longer than [`ACKNOWLEDGED_DEADLINE`]. Until then `/events` stays open:
+    /// the receipt of an abort travels there alone, one of a finished answer in its stream too.
     async fn drain(&self) {
         self.link.parts.lifecycle.soft().cancelled().await;
         self.running.close();

@@ -18,10 +18,10 @@ use tokio::time::timeout;
 
 use crate::support::{PATIENCE, Running, ask, collect, job, start, try_start, until};
 
-const MODEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../models/tiny-demo");
+pub(crate) const MODEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../models/tiny-demo");
 
 #[expect(clippy::disallowed_methods, reason = "where the suite says which program to test")]
-fn engine_bin() -> PathBuf {
+pub(crate) fn engine_bin() -> PathBuf {
     let named = std::env::var_os("COCOON_ENGINE_BIN").map(PathBuf::from);
     let path = named.unwrap_or_else(|| {
         let own = std::env::current_exe().expect("the test's own path");
@@ -272,6 +272,8 @@ async fn a_job_that_is_dropped_makes_room_within_a_token() {
 #[tokio::test]
 async fn jobs_beside_each_other_do_not_mix() {
     let (running, _models) = demo("permits = 4").await;
+    // Built for a processor, the child works on one job at a time, and the worker knows.
+    assert_eq!(running.engine.load().permits, 1);
     // Prompts of equal length: mistral.rs would put them into one batch, and its kernel for a
     // processor answers each from the others' attention.
     let capitals = [("Japan", "Tokyo"), ("Spain", "Madrid"), ("Italy", "Rome")];

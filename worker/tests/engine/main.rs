@@ -4,6 +4,7 @@
 //! model; without that program they fail and say how to build it.
 
 mod engine_real;
+mod engine_real_hub;
 mod scripted;
 mod support;
 mod upstream;

@@ -1,7 +1,7 @@
-use cocoon_worker::engine::{EngineError, EngineEvent, FinishReason};
+use cocoon_worker::engine::{EngineError, EngineEvent, EngineStartError, FinishReason};
 use tokio::time::{Duration, Instant};
 
-use crate::support::{ask, job, start, until};
+use crate::support::{ask, job, start, try_start, until};
 
 #[tokio::test]
 async fn an_answer_is_known_in_advance() {
@@ -74,13 +74,28 @@ async fn a_full_queue_sheds_and_a_job_that_is_dropped_makes_room() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_job_does_not_wait_for_ever() {
+async fn a_job_that_waits_too_long_is_shed_and_not_a_fault() {
     let config = "kind = 'scripted'\ninterval_ms = 1000000\npermits = 1\nqueue_timeout_ms = 5000";
     let running = start(config).await;
     let _working = running.engine.generate(job("a")).unwrap();
     let begun = Instant::now();
     let mut waiting = running.engine.generate(job("b")).unwrap();
     let event = waiting.events.recv().await;
-    assert_eq!(event, Some(EngineEvent::Failed(EngineError::Timeout)));
+    let shed = EngineError::Overloaded { retry_after_ms: 5000 };
+    assert_eq!(event, Some(EngineEvent::Failed(shed)));
     assert_eq!(begun.elapsed(), Duration::from_secs(5));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_usual_wait_is_far_below_a_gateways_patience() {
+    let running = start("kind = 'scripted'\ninterval_ms = 1000000\npermits = 1").await;
+    let _working = running.engine.generate(job("a")).unwrap();
+    let begun = Instant::now();
+    let mut waiting = running.engine.generate(job("b")).unwrap();
+    let event = waiting.events.recv().await;
+    assert!(matches!(event, Some(EngineEvent::Failed(EngineError::Overloaded { .. }))));
+    assert_eq!(begun.elapsed(), Duration::from_secs(20));
+    // A wait that a gateway would take for a fault cannot be configured.
+    let long = try_start("kind = 'scripted'\nqueue_timeout_ms = 60000").await;
+    assert!(matches!(long.err(), Some(EngineStartError::Config(_))));
 }

@@ -121,7 +121,9 @@ async fn the_usual_stream_with_usage_last() {
     let mut asked = job("hello");
     asked.raw =
         json!({"model": "ours", "messages": [], "n": 1, "user": "me", "max_completion_tokens": 999,
-        "temperature": 0.5, "stream": false, "stream_options": {"include_obfuscation": true}})
+        "temperature": 0.5, "stream": false, "stream_options": {"include_obfuscation": true},
+        "best_of": 8, "min_tokens": 4000, "ignore_eos": true, "chat_template": "{{ 1 }}", "priority": -1,
+        "guided_regex": ".*", "prompt_logprobs": 20, "seed": 3, "metadata": {"who": "me"}})
         .to_string()
         .into();
     let answer = ask(&running.engine, asked).await;
@@ -132,8 +134,8 @@ async fn the_usual_stream_with_usage_last() {
 
     let heard = heard.await.unwrap();
     assert!(heard.head.starts_with("post /v1/chat/completions http/1.1"), "{}", heard.head);
-    let expected = json!({"model": "their-model", "messages": [], "max_tokens": 200, "temperature": 0.5, "stream": true,
-        "stream_options": {"include_usage": true}});
+    let expected = json!({"model": "their-model", "messages": [], "max_tokens": 200, "temperature": 0.5, "seed": 3, "stream": true,
+        "stream_options": {"include_usage": true, "continuous_usage_stats": true}});
     assert_eq!(heard.body, expected);
 }
 
@@ -150,6 +152,23 @@ async fn thinking_has_two_names_and_usage_may_come_along() {
         assert_eq!((answer.finish(), answer.prompt_tokens), (FinishReason::Length, Some(7)));
         assert_eq!((answer.usage().completion, answer.usage().reasoning), (6, 3));
     }
+}
+
+#[tokio::test]
+async fn counts_that_come_along_are_known_before_the_first_token() {
+    let with = |mut chunk: Value, completion: u64| {
+        chunk["usage"] = json!({"prompt_tokens": 7, "completion_tokens": completion, "total_tokens": 7 + completion});
+        chunk
+    };
+    let first = with(delta(&json!({"role": "assistant", "content": ""})), 0);
+    let second = with(delta(&json!({"content": "two tokens"})), 2);
+    let pieces = vec![events(&[first, second])];
+    let (running, _heard) = against(Script { head: HEAD.to_owned(), pieces, end: End::Hold }).await;
+    let mut generation = running.engine.generate(job("hello")).unwrap();
+    let started = EngineEvent::Started { prompt_tokens: Some(7) };
+    assert_eq!(generation.events.recv().await, Some(started));
+    let text = generation.events.recv().await;
+    assert!(matches!(text, Some(EngineEvent::Delta { completion_tokens: 2, .. })), "{text:?}");
 }
 
 #[tokio::test]

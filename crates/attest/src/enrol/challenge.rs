@@ -4,9 +4,11 @@ use cocoon_primitives::{Digest, Timestamp, WalletAddress};
 
 use super::bind::{Bind, Keys, report_data};
 use super::message::{UnverifiedEvidence, no_devices};
+use super::proof;
 use super::{VERSION, Workload};
 use crate::cbor::{CborError, Decoder, Encoder};
 use crate::evidence::Evidence;
+use crate::receipt::ReceiptKey;
 use crate::sha256;
 
 /// What a gateway asks.
@@ -26,7 +28,8 @@ pub struct Claim<'a> {
     pub exporter: &'a [u8; 32],
     /// The worker's TLS key as SubjectPublicKeyInfo in DER.
     pub tls_spki: &'a [u8],
-    pub receipt_key: [u8; 32],
+    /// Signs the binding: the worker holds the key that it names.
+    pub receipt_key: &'a ReceiptKey,
     pub payee: WalletAddress,
     pub workload: &'a Workload,
 }
@@ -39,6 +42,7 @@ pub struct Prepared {
     keys: Vec<u8>,
     dev: Vec<u8>,
     wl: Vec<u8>,
+    receipt_key_proof: [u8; 64],
 }
 
 impl Challenge {
@@ -85,7 +89,7 @@ impl Challenge {
     pub fn prepare(&self, claim: &Claim<'_>) -> Prepared {
         let keys = Keys {
             tls_spki: claim.tls_spki.to_vec(),
-            receipt_key: claim.receipt_key,
+            receipt_key: claim.receipt_key.public(),
             payee: claim.payee,
         };
         let (keys, dev, wl) = (keys.encode(), no_devices(), claim.workload.encode());
@@ -98,7 +102,9 @@ impl Challenge {
             h_dev: sha256(&[&dev]),
             h_wl: sha256(&[&wl]),
         };
-        Prepared { challenge_id: self.challenge_id, bind: bind.encode(), keys, dev, wl }
+        let bind = bind.encode();
+        let receipt_key_proof = proof::sign(claim.receipt_key, &bind);
+        Prepared { challenge_id: self.challenge_id, bind, keys, dev, wl, receipt_key_proof }
     }
 }
 
@@ -110,7 +116,8 @@ impl Prepared {
 
     /// The evidence message.
     pub fn finish(self, evidence: Evidence) -> Vec<u8> {
-        let Self { challenge_id, bind, keys, dev, wl } = self;
-        UnverifiedEvidence { challenge_id, evidence, bind, keys, dev, wl }.encode()
+        let Self { challenge_id, bind, keys, dev, wl, receipt_key_proof } = self;
+        UnverifiedEvidence { challenge_id, evidence, bind, keys, dev, wl, receipt_key_proof }
+            .encode()
     }
 }

@@ -18,6 +18,8 @@ pub enum Refusal {
     Binding(#[source] BindingFault),
     #[error("the attested TLS key is not the one that holds this connection")]
     TlsKey,
+    #[error("the worker does not prove that it holds its receipt key")]
+    ReceiptKey,
     #[error("evidence of devices is not supported with this kind of evidence")]
     Devices,
     #[error("the policy does not list a model that the worker serves")]
@@ -61,6 +63,7 @@ impl Refusal {
             Self::Binding(BindingFault::Devices) => "devices_changed",
             Self::Binding(BindingFault::Workload) => "workload_changed",
             Self::TlsKey => "wrong_tls_key",
+            Self::ReceiptKey => "receipt_key_unproven",
             Self::Devices => "devices_unsupported",
             Self::Model => "model_not_listed",
             Self::Evidence(fault) => fault.code(),

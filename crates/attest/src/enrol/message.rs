@@ -19,12 +19,14 @@ pub(super) struct UnverifiedEvidence {
     pub(super) keys: Vec<u8>,
     pub(super) dev: Vec<u8>,
     pub(super) wl: Vec<u8>,
+    /// By the receipt key over `bind`: see [`super::proof`].
+    pub(super) receipt_key_proof: [u8; 64],
 }
 
 impl UnverifiedEvidence {
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut out = Encoder::new();
-        out.map(7);
+        out.map(8);
         out.unsigned(1).bytes(&self.challenge_id);
         out.unsigned(2).text(self.evidence.kind());
         out.unsigned(3).bytes(self.evidence.quote());
@@ -32,6 +34,7 @@ impl UnverifiedEvidence {
         out.unsigned(5).bytes(&self.keys);
         out.unsigned(6).bytes(&self.dev);
         out.unsigned(7).bytes(&self.wl);
+        out.unsigned(8).bytes(&self.receipt_key_proof);
         out.into_bytes()
     }
 
@@ -40,7 +43,7 @@ impl UnverifiedEvidence {
             return Err(CborError::Range);
         }
         let mut reader = Decoder::new(bytes);
-        reader.map(7)?;
+        reader.map(8)?;
         let challenge_id = reader.key(1)?.bytes_exact()?;
         let kind = reader.key(2)?.text(16)?;
         let quote = reader.key(3)?.bytes(QUOTE_BYTES_MAX)?;
@@ -51,6 +54,7 @@ impl UnverifiedEvidence {
             keys: reader.key(5)?.bytes(KEYS_BYTES_MAX)?.to_vec(),
             dev: reader.key(6)?.bytes(DEVICES_BYTES_MAX)?.to_vec(),
             wl: reader.key(7)?.bytes(WORKLOAD_BYTES_MAX)?.to_vec(),
+            receipt_key_proof: reader.key(8)?.bytes_exact()?,
         };
         reader.finish()?;
         Ok(message)

@@ -56,11 +56,11 @@ fn workload() -> Workload {
     }
 }
 
-fn claim(workload: &Workload) -> Claim<'_> {
+fn claim<'a>(workload: &'a Workload, receipt_key: &'a ReceiptKey) -> Claim<'a> {
     Claim {
         exporter: &EXPORTER,
         tls_spki: SPKI,
-        receipt_key: receipt_key().public(),
+        receipt_key,
         payee: WalletAddress::new(0, [5; 32]),
         workload,
     }
@@ -75,7 +75,7 @@ fn open(id: u8, policy: &Policy) -> (OpenChallenge, Challenge) {
 }
 
 fn answer(challenge: &Challenge) -> Vec<u8> {
-    let prepared = challenge.prepare(&claim(&workload()));
+    let prepared = challenge.prepare(&claim(&workload(), &receipt_key()));
     let quote = root().quote(prepared.report_data(), NOW);
     prepared.finish(Evidence::Software(quote))
 }
@@ -99,10 +99,11 @@ fn refusal(outcome: Result<Attested, Refusal>) -> Refusal {
     outcome.map(|attested| attested.into_lease()).expect_err("the evidence was accepted")
 }
 
-/// Rebuilds an answer after a change, its quote over the changed bind.
+/// Rebuilds an answer after a change, quote and proof over the changed bind.
 fn resigned(evidence: &[u8], change: impl FnOnce(&mut UnverifiedEvidence)) -> Vec<u8> {
     let mut message = UnverifiedEvidence::decode(evidence).unwrap();
     change(&mut message);
+    message.receipt_key_proof = proof::sign(&receipt_key(), &message.bind);
     message.evidence = Evidence::Software(root().quote(report_data(&message.bind), NOW));
     message.encode()
 }
@@ -197,6 +198,38 @@ fn another_tls_key_on_the_connection_is_refused() {
 }
 
 #[test]
+fn a_receipt_key_that_another_worker_holds_is_refused() {
+    let (open, challenge) = open(1, &policy());
+    let honest = answer(&challenge);
+    // Everything is attested and bound, and the named key is real: only its holder is another.
+    let mut stolen = UnverifiedEvidence::decode(&honest).unwrap();
+    let mut keys = Keys::decode(&stolen.keys).unwrap();
+    keys.receipt_key = ReceiptKey::from_seed(&[77; 32]).public();
+    stolen.keys = keys.encode();
+    let mut bind = Bind::decode(&stolen.bind).unwrap();
+    bind.h_keys = sha256(&[&stolen.keys]);
+    stolen.bind = bind.encode();
+    let evidence = resigned(&stolen.encode(), |_| {});
+    assert_eq!(refusal(verify(open, &evidence)), Refusal::ReceiptKey);
+}
+
+#[test]
+fn a_proof_of_the_receipt_key_for_another_challenge_or_purpose_is_refused() {
+    let (_, first) = open(1, &policy());
+    let earlier = UnverifiedEvidence::decode(&answer(&first)).unwrap().receipt_key_proof;
+    let (_, challenge) = open(2, &policy());
+    let bind = UnverifiedEvidence::decode(&answer(&challenge)).unwrap().bind;
+    let undivided = receipt_key().sign(&sha256(&[&bind]));
+    for proof in [earlier, undivided, [0; 64]] {
+        let (open, challenge) = open(2, &policy());
+        let mut message = UnverifiedEvidence::decode(&answer(&challenge)).unwrap();
+        message.receipt_key_proof = proof;
+        assert_eq!(refusal(verify(open, &message.encode())), Refusal::ReceiptKey);
+    }
+    assert_eq!(Refusal::ReceiptKey.code(), "receipt_key_unproven");
+}
+
+#[test]
 fn changed_keys_are_refused() {
     let (open, challenge) = open(1, &policy());
     let evidence = resigned(&answer(&challenge), |message| {
@@ -242,7 +275,7 @@ fn a_model_outside_the_policy_is_refused() {
 #[test]
 fn a_quote_of_another_root_is_refused() {
     let (open, challenge) = open(1, &policy());
-    let prepared = challenge.prepare(&claim(&workload()));
+    let prepared = challenge.prepare(&claim(&workload(), &receipt_key()));
     let quote = SoftwareRoot::from_seed(&[99; 32]).quote(prepared.report_data(), NOW);
     let evidence = prepared.finish(Evidence::Software(quote));
     assert_eq!(refusal(verify(open, &evidence)), Refusal::Evidence(EvidenceFault::UnknownRoot));
@@ -251,7 +284,7 @@ fn a_quote_of_another_root_is_refused() {
 #[test]
 fn a_quote_over_other_data_is_refused() {
     let (open, challenge) = open(1, &policy());
-    let prepared = challenge.prepare(&claim(&workload()));
+    let prepared = challenge.prepare(&claim(&workload(), &receipt_key()));
     let evidence = prepared.finish(Evidence::Software(root().quote([0; 64], NOW)));
     assert_eq!(refusal(verify(open, &evidence)), Refusal::Evidence(EvidenceFault::ReportData));
 }
@@ -259,7 +292,7 @@ fn a_quote_over_other_data_is_refused() {
 #[test]
 fn a_flipped_signature_is_refused() {
     let (open, challenge) = open(1, &policy());
-    let prepared = challenge.prepare(&claim(&workload()));
+    let prepared = challenge.prepare(&claim(&workload(), &receipt_key()));
     let mut quote = root().quote(prepared.report_data(), NOW);
     *quote.last_mut().unwrap() ^= 1;
     let evidence = prepared.finish(Evidence::Software(quote));
@@ -269,7 +302,7 @@ fn a_flipped_signature_is_refused() {
 #[test]
 fn a_quote_from_another_time_is_refused() {
     let (open, challenge) = open(1, &policy());
-    let prepared = challenge.prepare(&claim(&workload()));
+    let prepared = challenge.prepare(&claim(&workload(), &receipt_key()));
     let old = NOW.saturating_sub(Duration::from_secs(301));
     let quote = root().quote(prepared.report_data(), old);
     let evidence = prepared.finish(Evidence::Software(quote));

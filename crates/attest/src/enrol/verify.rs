@@ -8,6 +8,7 @@ use super::bind::{Bind, Keys, report_data};
 use super::challenge::Challenge;
 use super::fault::{BindingFault, Refusal};
 use super::message::{UnverifiedEvidence, no_devices};
+use super::proof;
 use super::workload::Workload;
 use crate::evidence;
 use crate::lease::Lease;
@@ -98,6 +99,9 @@ impl OpenChallenge {
         let keys = Keys::decode(&message.keys)?;
         if keys.tls_spki != presented.peer_spki {
             return Err(Refusal::TlsKey);
+        }
+        if !proof::holds(&keys.receipt_key, &message.bind, &message.receipt_key_proof) {
+            return Err(Refusal::ReceiptKey);
         }
         let workload = Workload::decode(&message.wl)?;
         if message.dev != no_devices() {

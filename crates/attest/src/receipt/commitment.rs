@@ -6,17 +6,26 @@ use sha2::Sha256;
 
 use crate::sha256;
 
-/// The running commitment to a response: `h₀ = HMAC(salt, "cocoon/resp")`,
-/// `hᵢ = SHA-256(hᵢ₋₁ ‖ u32be length ‖ payloadᵢ)`.
+/// The running commitment to a response: `h₀ = SHA-256("cocoon/resp")`,
+/// `hᵢ = SHA-256(hᵢ₋₁ ‖ u32be length ‖ payloadᵢ)`, and at the end `HMAC(salt, hₙ)`.
+///
+/// The salt enters last, so that whoever forwards the payloads can follow along before the
+/// receipt tells the salt, and compare at the end without having kept them.
 #[derive(Debug, Clone)]
 pub struct Commitment {
     chain: [u8; 32],
     frames: u32,
 }
 
+impl Default for Commitment {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Commitment {
-    pub fn new(salt: &[u8; 32]) -> Self {
-        Self { chain: hmac(salt, &[b"cocoon/resp"]), frames: 0 }
+    pub fn new() -> Self {
+        Self { chain: sha256(&[b"cocoon/resp"]), frames: 0 }
     }
 
     /// Adds the payload of the next data frame.
@@ -29,8 +38,9 @@ impl Commitment {
         self.frames = self.frames.saturating_add(1);
     }
 
-    pub fn digest(&self) -> [u8; 32] {
-        self.chain
+    /// What a receipt with this salt states.
+    pub fn digest(&self, salt: &[u8; 32]) -> [u8; 32] {
+        hmac(salt, &[&self.chain])
     }
 
     pub fn frames(&self) -> u32 {

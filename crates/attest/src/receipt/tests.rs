@@ -52,7 +52,7 @@ fn terms() -> Terms {
 }
 
 fn draft() -> ReceiptDraft {
-    let mut commitment = Commitment::new(&SALT);
+    let mut commitment = Commitment::new();
     commitment.push(b"data: hello\n\n");
     ReceiptDraft {
         request_id: request_id(),
@@ -61,7 +61,7 @@ fn draft() -> ReceiptDraft {
         model: model(),
         model_manifest_digest: Digest::from_bytes([7; 32]),
         req_commit: request_commitment(&SALT, b"{}"),
-        resp_commit: commitment.digest(),
+        resp_commit: commitment.digest(&SALT),
         frames: commitment.frames(),
         finish: Finish::Stop,
         usage: Usage { prompt: 10, cached: 0, completion: 4, reasoning: 1 },
@@ -164,9 +164,9 @@ fn a_foreign_key_cannot_speak_for_a_worker() {
 #[test]
 fn commitments_depend_on_salt_order_and_framing() {
     let of = |salt: &[u8; 32], parts: &[&[u8]]| {
-        let mut commitment = Commitment::new(salt);
+        let mut commitment = Commitment::new();
         parts.iter().for_each(|part| commitment.push(part));
-        commitment.digest()
+        commitment.digest(salt)
     };
     let base = of(&SALT, &[b"ab", b"c"]);
     assert_ne!(base, of(&SALT, &[b"a", b"bc"]));

@@ -78,9 +78,9 @@ fn logprob() -> impl Strategy<Value = TokenLogprob> {
 
 fn from_engine() -> impl Strategy<Value = FromEngine> {
     prop_oneof![
-        any::<(u32, u32, u32)>().prop_map(|(protocol, context_length, vocab)| FromEngine::Ready(
-            Ready { protocol, context_length, vocab }
-        )),
+        any::<(u32, u32, u32, u16)>().prop_map(|(protocol, context_length, vocab, jobs)| {
+            FromEngine::Ready(Ready { protocol, context_length, vocab, jobs })
+        }),
         any::<(u64, u64)>()
             .prop_map(|(id, prompt_tokens)| FromEngine::Started { id, prompt_tokens }),
         (any::<u64>(), ".*", any::<u32>(), prop::collection::vec(logprob(), 0..3)).prop_map(

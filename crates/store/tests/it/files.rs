@@ -38,7 +38,8 @@ async fn a_store_goes_on_where_it_was_dropped() {
     drop(store);
     let reopened = Store::open(&path).unwrap();
     assert_eq!(reopened.balance(WALLET).await.unwrap(), before);
-    assert!(reopened.open_reservation(id(2)).await.unwrap().is_some());
+    let row = reopened.request(id(2)).await.unwrap().expect("it was reserved");
+    assert_eq!(row.state, cocoon_store::RequestState::Open);
     assert_eq!(reopened.expire_reservations(EXPIRY, 10).await.unwrap(), [id(2)]);
     let report = reopened.check().await.unwrap();
     assert!(report.is_clean(), "{report:#?}");

@@ -137,7 +137,7 @@ pub(crate) fn settlement(number: u64, tokens: u64) -> Settlement {
         outcome: Outcome::Completed,
         usage: usage(0, tokens),
         settled_at: NOW.saturating_add(Duration::from_secs(1)),
-        receipt: Some(receipt(0)),
+        receipt: Some(NewReceipt { stated: Some(usage(0, tokens)), ..receipt(0) }),
     }
 }
 
@@ -148,5 +148,6 @@ pub(crate) fn receipt(attempt: u32) -> NewReceipt {
         salt: [11; 32],
         worker_key: [12; 32],
         attempt,
+        stated: Some(usage(0, 10)),
     }
 }

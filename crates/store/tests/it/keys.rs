@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use cocoon_primitives::{KeyId, Nano};
 use cocoon_store::{
-    CreateKeyOutcome, KEYS_PER_WALLET_MAX, NewKey, ReserveOutcome, SettleOutcome, StoreError,
+    CreateKeyOutcome, KEYS_PER_DAY_MAX, KEYS_PER_WALLET_MAX, NewKey, ReserveOutcome, SettleOutcome,
+    StoreError,
 };
 
 use crate::fixture::{
@@ -69,6 +70,34 @@ async fn a_wallet_has_a_bounded_number_of_live_keys() {
     assert_eq!(refused, CreateKeyOutcome::LimitReached);
     assert!(fixture.store.revoke_key(WALLET, KEY, NOW).await.unwrap());
     assert_eq!(fixture.store.create_key(more()).await.unwrap(), CreateKeyOutcome::Created);
+}
+
+#[tokio::test]
+async fn keys_that_die_at_once_are_bounded_by_the_day() {
+    let fixture = Fixture::open();
+    fixture.key(None).await;
+    let second = Duration::from_secs(1);
+    let mint = |number: u64, now: cocoon_primitives::Timestamp| {
+        let key = NewKey {
+            created_at: now,
+            expires_at: Some(now.saturating_add(second)),
+            ..new_key(KeyId::from_bytes(number.to_be_bytes()), None)
+        };
+        fixture.store.create_key(key)
+    };
+    let mut now = NOW;
+    for number in 1..u64::from(KEYS_PER_DAY_MAX) {
+        now = now.saturating_add(second);
+        assert_eq!(mint(number, now).await.unwrap(), CreateKeyOutcome::Created);
+    }
+    now = now.saturating_add(second);
+    assert_eq!(mint(1000, now).await.unwrap(), CreateKeyOutcome::TooManyToday);
+    let dead = fixture.store.dead_keys(now, 3).await.unwrap();
+    let ids: Vec<_> = dead.iter().map(|key| key.id).collect();
+    let last = u64::from(KEYS_PER_DAY_MAX) - 1;
+    assert_eq!(ids, [last, last - 1, last - 2].map(|n| KeyId::from_bytes(n.to_be_bytes())));
+    let tomorrow = NOW.saturating_add(Duration::from_secs(24 * 60 * 60));
+    assert_eq!(mint(1000, tomorrow).await.unwrap(), CreateKeyOutcome::Created);
 }
 
 #[tokio::test]

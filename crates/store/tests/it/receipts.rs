@@ -1,9 +1,9 @@
 //! Receipts and their countersignatures.
 
 use cocoon_primitives::RequestId;
-use cocoon_store::{Countersignature, SettleOutcome, Standing, StoreError};
+use cocoon_store::{Countersignature, NewReceipt, SettleOutcome, Settlement, Standing, StoreError};
 
-use crate::fixture::{Fixture, OTHER_WALLET, WALLET, id, receipt, reservation, settlement};
+use crate::fixture::{Fixture, OTHER_WALLET, WALLET, id, receipt, reservation, settlement, usage};
 
 fn signed(request_id: RequestId, root: u8) -> Countersignature {
     Countersignature {
@@ -73,6 +73,41 @@ async fn oversized_parts_are_refused_whole() {
     let refused = store.settle(large).await;
     assert!(matches!(refused, Err(StoreError::Sql { .. })), "{refused:?}");
     // Neither charge nor row is left of it.
-    assert!(store.open_reservation(id(2)).await.unwrap().is_some());
+    let row = store.request(id(2)).await.unwrap().expect("it was reserved");
+    assert_eq!(row.state, cocoon_store::RequestState::Open);
+    fixture.assert_clean().await;
+}
+
+/// A file is made only of what is countersigned, so none claims a charge that was not made.
+#[tokio::test]
+async fn only_a_receipt_that_states_the_charge_is_countersigned() {
+    let fixture = Fixture::with_credit(1000).await;
+    let store = &fixture.store;
+    for (number, stated, is_late, standing) in [
+        (1, Some(5), false, Standing::Settled),
+        (2, Some(5), true, Standing::Settled),
+        (3, Some(6), false, Standing::Late),
+        (4, Some(6), true, Standing::Late),
+        (5, None, false, Standing::Late),
+        (6, None, true, Standing::Late),
+    ] {
+        let _ = store.reserve(reservation(number, 10)).await.unwrap();
+        let stated = stated.map(|tokens| usage(0, tokens));
+        let with = Settlement {
+            receipt: Some(NewReceipt { stated, ..receipt(0) }),
+            ..settlement(number, 5)
+        };
+        if is_late {
+            let without = Settlement { receipt: None, ..settlement(number, 5) };
+            let _ = store.settle(without).await.unwrap();
+        }
+        let _ = store.settle(with).await.unwrap();
+        let row = store.receipt(WALLET, id(number)).await.unwrap().expect("it is kept");
+        assert_eq!(row.standing, standing, "{number}");
+        let charge = store.request(id(number)).await.unwrap().expect("it is there").charge;
+        assert_eq!(charge.get(), 5);
+    }
+    let waiting = store.uncountersigned(10).await.unwrap();
+    assert_eq!(waiting.iter().map(|one| one.request_id).collect::<Vec<_>>(), [id(1), id(2)]);
     fixture.assert_clean().await;
 }

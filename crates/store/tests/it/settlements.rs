@@ -122,7 +122,7 @@ async fn repeats_charge_nobody_again() {
         assert_eq!(state(&fixture).await, before);
         let balance = fixture.balance().await;
         assert_eq!((balance.charged, balance.reserved), (nano(charge), Nano::ZERO));
-        assert_eq!(fixture.store.open_reservation(id(1)).await.unwrap(), None);
+        assert_ne!(state(&fixture).await, RequestState::Open);
         fixture.assert_clean().await;
     }
 }
@@ -158,7 +158,7 @@ async fn only_the_assigned_attempt_settles() {
     assert_eq!(store.settle(stale).await.unwrap(), SettleOutcome::NotAssigned);
     assert_eq!(store.settle(settlement(1, 10)).await.unwrap(), SettleOutcome::NotAssigned);
     assert_eq!(state(&fixture).await, RequestState::Open);
-    let open = store.open_reservation(id(1)).await.unwrap().expect("it is open");
+    let open = store.request(id(1)).await.unwrap().expect("it is open");
     assert_eq!((open.worker, open.payee, open.attempt), (Some(WORKER), Some(PAYEE), Some(1)));
     // The assignment's payee is paid, whatever the settlement says.
     let diverted =

@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::{Request, State};
 use cocoon_primitives::{Clock, Nano, Timestamp};
-use cocoon_store::{CreateKeyOutcome, KEYS_PER_WALLET_MAX, NewKey, Store};
+use cocoon_store::{CreateKeyOutcome, KEYS_PER_DAY_MAX, KEYS_PER_WALLET_MAX, NewKey, Store};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -63,10 +63,13 @@ pub(in crate::api) async fn create(
         CreateKeyOutcome::LimitReached => {
             return Err(Problem::TooManyKeys { max: KEYS_PER_WALLET_MAX });
         }
+        CreateKeyOutcome::TooManyToday => {
+            return Err(Problem::TooManyKeysToday { max: KEYS_PER_DAY_MAX });
+        }
         // A session of a store that is gone: whoever holds it has to sign in again.
         CreateKeyOutcome::UnknownWallet => return Err(Problem::Auth(AuthError::Malformed)),
     }
-    keys.insert(secret.sha256(), id, principal.wallet, wanted.expires_at);
+    keys.insert(secret.sha256(), id, principal.wallet, wanted.expires_at, now);
     tracing::info!(key.id = %id, "key {id} created");
     Ok(Json(json!({
         "id": id,

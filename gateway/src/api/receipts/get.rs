@@ -1,11 +1,16 @@
 //! `GET /v1/receipts/{id}`: the file that anybody can verify offline, for its payer alone.
+//!
+//! A file is made only of a receipt that states what was charged, so that none claims a charge
+//! that was not made. Where there is no file the answer says which it is: `receipt_pending` (ask
+//! again), `receipt_none` (nobody signed one; one that still comes will be found here) or
+//! `receipt_late` (one came that is not what was charged).
 
 use axum::Json;
 use axum::extract::State;
 use cocoon_attest::receipt::batch::Proof;
 use cocoon_attest::receipt::{Opening, ReceiptFile, ReceiptFileParts};
 use cocoon_primitives::RequestId;
-use cocoon_store::{Countersignature, ReceiptRow, RequestState, Standing, Store};
+use cocoon_store::{Countersignature, Outcome, ReceiptRow, RequestState, Standing, Store};
 
 use crate::auth::Principal;
 use crate::edge::path::PathText;
@@ -19,17 +24,33 @@ pub(in crate::api) async fn get(
 ) -> Result<Json<ReceiptFile>, Problem> {
     let unknown = || Problem::NotFound { what: "receipt", code: "receipt_not_found" };
     let id: RequestId = id.parse().map_err(|_| unknown())?;
+    let request = store.request(id).await?.filter(|row| row.wallet == principal.wallet);
+    let request = request.ok_or_else(unknown)?;
     let Some(row) = store.receipt(principal.wallet, id).await? else {
-        let request = store.request(id).await?.filter(|row| row.wallet == principal.wallet);
-        let is_running = request.is_some_and(|row| row.state == RequestState::Open);
-        return Err(if is_running { Problem::ReceiptPending } else { unknown() });
+        return Err(absent(request.state));
     };
     match (&row.countersignature, row.standing) {
         (Some(signed), _) => Ok(Json(file(&row, signed)?)),
         (None, Standing::Settled) => Err(Problem::ReceiptPending),
-        // It came when the request was over, so it is no bill and is never countersigned.
-        (None, Standing::Late) => Err(unknown()),
+        (None, Standing::Late) => Err(Problem::ReceiptLate { charged: request.charge }),
     }
+}
+
+/// Why a request has no receipt.
+fn absent(state: RequestState) -> Problem {
+    let why = match state {
+        RequestState::Open => return Problem::ReceiptPending,
+        RequestState::Settled(Outcome::WorkerLost) => "the worker was lost before it signed",
+        RequestState::Settled(Outcome::ClientGone) => {
+            "the client left and the worker has not signed since"
+        }
+        RequestState::Settled(Outcome::Refused) => "no worker answered, and nothing was charged",
+        RequestState::Settled(Outcome::Failed | Outcome::Completed) => {
+            "the worker signed none that is valid"
+        }
+        RequestState::Expired => "the request was never settled, and nothing was charged",
+    };
+    Problem::ReceiptNone { why }
 }
 
 fn file(row: &ReceiptRow, signed: &Countersignature) -> Result<ReceiptFile, Problem> {
@@ -48,3 +69,6 @@ fn file(row: &ReceiptRow, signed: &Countersignature) -> Result<ReceiptFile, Prob
     })
     .map_err(|_| Problem::ReceiptBroken)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,6 @@
 use std::sync::atomic::Ordering;
 
+use cocoon_openai_wire::error::ErrorBody;
 use cocoon_uplink_wire::FrameKind::{Data, Error, Heartbeat, Receipt};
 use cocoon_uplink_wire::{FrameKind, encode_frame};
 use futures_util::task::noop_waker;
@@ -123,7 +124,7 @@ async fn garbage_between_frames_is_the_workers_fault() {
 #[tokio::test]
 async fn a_refused_receipt_or_a_lost_outcome_withholds_the_end() {
     for (closing, code) in
-        [(Closing::Disagreed, "receipt_mismatch"), (Closing::Unrecorded, "internal")]
+        [(Closing::Disagreed, "receipt_mismatch"), (Closing::Unrecorded, "internal_error")]
     {
         let seen = read(rig(&WHOLE, Tail::End, PACE), closing).await;
         let text = String::from_utf8(seen.bytes).unwrap();
@@ -136,7 +137,7 @@ async fn a_refused_receipt_or_a_lost_outcome_withholds_the_end() {
 /// is reset, and the outcome says what had been counted by then.
 #[tokio::test]
 async fn a_drop_at_any_point_lets_one_outcome_leave() {
-    for polls in 0..8 {
+    for polls in 0..8_u8 {
         let Rig { mut body, mut endings, dropped, live } = rig(&WHOLE, Tail::End, PACE);
         let waker = noop_waker();
         let mut cx = Context::from_waker(&waker);
@@ -155,6 +156,8 @@ async fn a_drop_at_any_point_lets_one_outcome_leave() {
         };
         assert_eq!((ending.verdict, ending.completion), expected, "after {polls} polls");
         assert_eq!(ending.receipt.is_some(), polls >= 3);
+        assert_eq!(ending.answer.forwarded.frames(), u32::from(polls.min(2)));
+        assert_eq!(ending.answer.last.is_some(), polls >= 3);
         assert!(endings.recv().await.is_none(), "a second outcome after {polls} polls");
         assert!(!live.is_empty(), "the request is live until it is settled");
         drop(ending);
@@ -200,7 +203,8 @@ async fn a_held_status_begins_with_comments_and_ends_in_an_error_event() {
     let first = body.frame().await.unwrap().unwrap().into_data().unwrap();
     assert_eq!(first, KEEP_ALIVE);
     let event = body.frame().await.unwrap().unwrap().into_data().unwrap();
-    assert!(event.starts_with(b"data: {\"error\":"));
+    let text = String::from_utf8(event.to_vec()).unwrap();
+    assert!(text.starts_with("data: {\"error\":") && text.contains("no_worker_available"));
     assert!(body.frame().await.unwrap().is_err());
     assert!(body.frame().await.is_none());
 }

@@ -1,13 +1,20 @@
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use cocoon_attest::receipt::batch;
-use cocoon_primitives::Timestamp;
+use cocoon_primitives::{MockClock, Timestamp};
+use cocoon_runtime::Drained;
+use cocoon_store::Standing;
 use ed25519_dalek::SigningKey;
 
 use super::*;
 use crate::dispatch::fixture::{
-    COMPLETION_MAX, Ledger, PROMPT, Worker, agreement, clock, fleet, ticket, wallet,
+    COMPLETION_MAX, LAST, Ledger, PROMPT, Worker, agreement, clock, fleet, payee, ticket, wallet,
 };
 use crate::dispatch::live::Offer;
+use crate::dispatch::ticket::Ticket;
 use crate::jobs::{self, JobParts};
+
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A ledger, a settlement and the jobs behind it, all running.
 struct Rig {
@@ -60,6 +67,9 @@ impl Rig {
             let offer = self.live.offer((agreement.request_id, self.worker.id(), 0), receipt);
             assert_eq!(offer, Offer::Taken);
         }
+        if case.verdict == Verdict::Completed {
+            ticket.set_last(LAST.into());
+        }
         let closing = ticket.close(case.verdict);
         self.settler.settle(endings.try_recv().unwrap()).await;
         assert!(self.live.is_empty());
@@ -96,6 +106,9 @@ async fn each_ending_charges_what_was_agreed_and_leaves_nothing_reserved() {
         ("completed whole", Case { in_stream: Some(4), ..whole }, Closing::Settled, 16),
         ("overstated", Case { in_stream: Some(5), ..STREAM }, Closing::Disagreed, 16),
         ("understated", Case { in_stream: Some(1), ..STREAM }, Closing::Disagreed, 10),
+        ("overstated whole", Case { in_stream: Some(5), ..whole }, Closing::Disagreed, 0),
+        ("understated whole", Case { in_stream: Some(1), ..whole }, Closing::Disagreed, 0),
+        ("over the limit whole", Case { in_stream: Some(99), ..whole }, Closing::Disagreed, 0),
         ("over the limit", Case { in_stream: Some(99), ..STREAM }, Closing::Disagreed, 16),
         ("gone with a late receipt", Case { late: Some(6), ..gone }, Closing::Settled, 20),
         ("gone, receipt in hand", Case { in_stream: Some(4), ..gone }, Closing::Settled, 16),
@@ -127,6 +140,109 @@ async fn a_receipt_that_was_signed_for_another_request_is_not_used() {
     assert_eq!(closing.await, Ok(Closing::Disagreed));
     assert_eq!(rig.ledger.charged().await, (PROMPT + 8, 0));
     assert_eq!(rig.ledger.store.receipt(wallet(), one.request_id).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_receipt_for_other_bytes_or_another_number_of_frames_is_no_bill() {
+    for (payloads, closing, standing) in [
+        (&[&b"one"[..], LAST][..], Closing::Settled, Standing::Settled),
+        (&[&b"oneend"[..]], Closing::Disagreed, Standing::Late),
+        (&[&b"one"[..]], Closing::Disagreed, Standing::Late),
+        (&[&b"two"[..], LAST], Closing::Disagreed, Standing::Late),
+        (&[&b"one"[..], b"enD"], Closing::Disagreed, Standing::Late),
+        (&[&b"one"[..], LAST, b""], Closing::Disagreed, Standing::Late),
+    ] {
+        let rig = Rig::new().await;
+        let agreement = agreement(1, true);
+        rig.ledger.reserve(&agreement).await;
+        let (mut ticket, mut endings) = ticket(&rig.live, &agreement);
+        ticket.assign(Some(rig.worker.service(&agreement)));
+        ticket.set_completion(4);
+        ticket.forwarded(b"one");
+        ticket.set_receipt(rig.worker.receipt_of(&agreement, 4, payloads).to_bytes().into());
+        ticket.set_last(LAST.into());
+        let reply = ticket.close(Verdict::Completed);
+        rig.settler.settle(endings.try_recv().unwrap()).await;
+        assert_eq!(reply.await, Ok(closing), "{payloads:?}");
+        assert_eq!(rig.ledger.charged().await, (16, 0));
+        let row = rig.ledger.store.receipt(wallet(), agreement.request_id).await.unwrap().unwrap();
+        assert_eq!(row.standing, standing, "{payloads:?}");
+    }
+}
+
+/// The receipt of a worker that was lost comes while, or after, the request is settled without.
+#[tokio::test]
+async fn a_late_receipt_changes_no_charge_and_is_the_bill_where_it_states_it() {
+    let lost = Case { verdict: Verdict::WorkerLost, ..STREAM };
+    for (stated, standing) in [(4, Standing::Settled), (6, Standing::Late), (3, Standing::Late)] {
+        let rig = Rig::new().await;
+        let case = Case { late: Some(stated), ..lost };
+        assert_eq!(rig.end(case).await, (Closing::Settled, (16, 0)));
+        let id = agreement(1, true).request_id;
+        let row = rig.ledger.store.receipt(wallet(), id).await.unwrap().unwrap();
+        assert_eq!(row.standing, standing, "{stated}");
+        assert_eq!(rig.lifecycle.drain(PATIENCE).await, Drained::Finished);
+        assert_eq!(*rig.worker.acknowledged.lock().unwrap(), [id]);
+    }
+}
+
+#[tokio::test]
+async fn a_receipt_that_was_not_recorded_is_not_acknowledged() {
+    let mut rig = Rig::new().await;
+    rig.settler.clock =
+        Arc::new(MockClock::at(clock().now().saturating_add(Duration::from_secs(900))));
+    let case = Case { in_stream: Some(4), ..STREAM };
+    assert_eq!(rig.end(case).await, (Closing::Unrecorded, (0, 0)), "it had expired");
+    assert_eq!(rig.lifecycle.drain(PATIENCE).await, Drained::Finished);
+    assert!(rig.worker.acknowledged.lock().unwrap().is_empty());
+}
+
+/// The second assignment never reached the store: the row names the first worker.
+#[tokio::test]
+async fn an_assignment_that_was_never_written_does_not_lock_the_reservation() {
+    for verdict in [Verdict::Refused, Verdict::ClientGone] {
+        let rig = Rig::new().await;
+        let (agreement, first) = (agreement(1, true), Worker::new(2));
+        rig.ledger.reserve(&agreement).await;
+        let store = &rig.ledger.store;
+        assert!(store.assign(agreement.request_id, first.id(), payee(), 0).await.unwrap());
+        let (mut ticket, mut endings) = ticket(&rig.live, &agreement);
+        ticket.assign(Some(rig.worker.service(&agreement)));
+        let closing = ticket.close(verdict);
+        rig.settler.settle(endings.try_recv().unwrap()).await;
+        assert_eq!(closing.await, Ok(Closing::Settled));
+        assert_eq!(rig.ledger.charged().await, (0, 0), "{verdict:?}");
+    }
+}
+
+/// Panics when it is asked for the first time.
+#[derive(Debug)]
+struct Trap(AtomicBool);
+
+impl Clock for Trap {
+    fn now(&self) -> Timestamp {
+        assert!(self.0.swap(true, Ordering::SeqCst), "the trap");
+        clock().now()
+    }
+}
+
+#[tokio::test]
+async fn a_panic_ends_one_settlement_and_no_other() {
+    let mut rig = Rig::new().await;
+    rig.settler.clock = Arc::new(Trap(AtomicBool::new(false)));
+    let Rig { settler, lifecycle, ledger, live, .. } = rig;
+    let (sender, endings) = mpsc::channel(2);
+    start(settler, endings, &lifecycle);
+    for (number, is_answered) in [(1, false), (2, true)] {
+        let agreement = agreement(number, true);
+        ledger.reserve(&agreement).await;
+        let slot = sender.clone().try_reserve_owned().unwrap();
+        let seat = live.enter(agreement.request_id).unwrap();
+        let closing = Ticket::new(agreement, seat, slot).close(Verdict::Refused).await;
+        assert_eq!(closing.is_ok(), is_answered, "{closing:?}");
+    }
+    assert!(live.is_empty());
+    assert_eq!(ledger.charged().await, (0, 120), "the one that panicked is held until it expires");
 }
 
 #[tokio::test]
@@ -167,6 +283,24 @@ async fn a_stale_attempts_receipt_is_not_handed_over() {
     drop(ticket);
 }
 
+/// A receipt of the first worker, taken while the second gets the request, is not the second's.
+#[tokio::test]
+async fn a_receipt_that_was_taken_before_a_retry_is_not_used_after_it() {
+    let rig = Rig::new().await;
+    let (agreement, first) = (agreement(1, true), Worker::new(2));
+    rig.ledger.reserve(&agreement).await;
+    let (mut ticket, mut endings) = ticket(&rig.live, &agreement);
+    ticket.assign(Some(first.service(&agreement)));
+    let offer = rig.live.offer((agreement.request_id, first.id(), 0), first.receipt(&agreement, 9));
+    assert_eq!(offer, Offer::Taken);
+    ticket.assign(Some(rig.worker.service(&agreement)));
+    ticket.set_completion(4);
+    let closing = ticket.close(Verdict::ClientGone);
+    rig.settler.settle(endings.try_recv().unwrap()).await;
+    assert_eq!(closing.await, Ok(Closing::Settled));
+    assert_eq!(rig.ledger.charged().await, (16, 0));
+}
+
 #[tokio::test]
 async fn a_drain_settles_what_is_open_then_countersigns_and_acknowledges() {
     let rig = Rig::new().await;
@@ -176,12 +310,13 @@ async fn a_drain_settles_what_is_open_then_countersigns_and_acknowledges() {
     ticket.assign(Some(rig.worker.service(&agreement)));
     ticket.set_completion(4);
     ticket.set_receipt(rig.worker.receipt(&agreement, 4).to_bytes().into());
+    ticket.set_last(LAST.into());
     let Rig { settler, lifecycle, ledger, worker, .. } = rig;
     start(settler, endings, &lifecycle);
-    let draining = lifecycle.drain(Duration::from_secs(20));
+    let draining = lifecycle.drain(PATIENCE);
     let closing = async { ticket.close(Verdict::Completed).await };
     let (drained, closing) = tokio::join!(draining, closing);
-    assert_eq!(drained, cocoon_runtime::Drained::Finished);
+    assert_eq!(drained, Drained::Finished);
     assert_eq!(closing, Ok(Closing::Settled));
     assert_eq!(*worker.acknowledged.lock().unwrap(), [agreement.request_id]);
 

@@ -32,24 +32,32 @@ async fn every_kind_of_refusal_has_its_status_and_code() {
         (RouteProblem::NotImplemented { method, path }.into(), 501, "not_implemented"),
         (Problem::NotFound { what: "key", code: "key_not_found" }, 404, "key_not_found"),
         (Problem::ReceiptPending, 404, "receipt_pending"),
+        (Problem::ReceiptNone { why: "x" }, 404, "receipt_none"),
+        (Problem::ReceiptLate { charged: Nano::ZERO }, 404, "receipt_late"),
         (Problem::TooManyKeys { max: 100 }, 400, "too_many_keys"),
         (Problem::SessionRequired, 403, "session_required"),
         (Problem::KeyRequired, 403, "api_key_required"),
         (Problem::Throttled { retry_after_ms: 500 }, 429, "rate_limit_exceeded"),
+        (Problem::TooManyKeysToday { max: 200 }, 429, "rate_limit_exceeded"),
+        (Problem::ShareTaken, 429, "rate_limit_exceeded"),
         (Problem::Overloaded, 503, "overloaded"),
         (Problem::Panicked, 500, "internal_error"),
         (BodyError::TooLarge { bytes_max: 1 }.into(), 413, "payload_too_large"),
         (BodyError::Timeout.into(), 408, "request_timeout"),
+        (BodyError::NoRoom.into(), 503, "overloaded"),
         (BodyError::Json("eof".into()).into(), 400, "invalid_json"),
         (Problem::Auth(AuthError::Missing), 401, "missing_api_key"),
         (Problem::Auth(AuthError::UnknownKey), 401, "invalid_api_key"),
         (Problem::Auth(AuthError::KeyExpired), 401, "key_expired"),
+        (Problem::Auth(AuthError::KeyRevoked), 401, "key_revoked"),
         (SignInError::Replayed.into(), 401, "payload_replayed"),
         (SignInError::Proof(cocoon_ton::ProofError::Signature).into(), 401, "invalid_proof"),
         (SignInError::Proof(cocoon_ton::ProofError::Malformed(None)).into(), 400, "invalid_proof"),
         (DispatchError::UnknownModel { model: "m".into() }.into(), 404, "model_not_found"),
         (DispatchError::NoWorker.into(), 503, "no_worker_available"),
         (DispatchError::WorkerLost.into(), 502, "worker_lost"),
+        (DispatchError::WorkerFault.into(), 502, "worker_fault"),
+        (DispatchError::ReceiptMismatch.into(), 502, "receipt_mismatch"),
         (DispatchError::Deadline.into(), 504, "request_timeout"),
         (StoreError::Closed.into(), 500, "internal_error"),
         (StoreError::Overloaded { operation: "key.list" }.into(), 503, "overloaded"),
@@ -97,6 +105,28 @@ async fn a_workers_refusal_passes_through_unless_it_is_none() {
         let body = Bytes::from_static(body.as_bytes());
         let (status, error, _) = answer(DispatchError::WorkerRefused { status, body }).await;
         assert_eq!((status, error["code"].as_str()), (502, Some("worker_failed")));
+    }
+}
+
+#[tokio::test]
+async fn an_error_in_a_stream_is_the_same_object_on_one_line() {
+    let split = Bytes::from_static(
+        b"{\n\"error\":{\"message\":\"m\",\"type\":\"t\",\"param\":null,\"code\":\"c\"}}",
+    );
+    let errors = || {
+        [
+            DispatchError::NoWorker,
+            DispatchError::InsufficientFunds { needed: Nano::ZERO, available: Nano::ZERO },
+            DispatchError::Deadline,
+            DispatchError::Store(StoreError::Closed),
+            DispatchError::WorkerRefused { status: 400, body: split.clone() },
+        ]
+    };
+    for (streamed, refused) in errors().iter().zip(errors()) {
+        let event = in_band(streamed);
+        assert!(!event.contains(&b'\n'));
+        let event: Value = serde_json::from_slice(&event).unwrap();
+        assert_eq!(event["error"], answer(refused).await.1);
     }
 }
 

@@ -1,3 +1,4 @@
+use cocoon_primitives::TokenCount;
 use cocoon_store::Standing;
 use tokio::sync::mpsc;
 
@@ -25,7 +26,9 @@ async fn receipts(ledger: &Ledger, lifecycle: &Lifecycle) -> Receipts {
 
 #[tokio::test]
 async fn a_replayed_receipt_settles_a_stream_once_and_a_whole_answer_for_nothing() {
-    for (is_streamed, charge) in [(true, 8 + 2 * 5), (false, 0)] {
+    for (is_streamed, charge, standing) in
+        [(true, 8 + 2 * 5, Standing::Settled), (false, 0, Standing::Late)]
+    {
         let (ledger, lifecycle) = (Ledger::funded().await, Lifecycle::new());
         let (worker, agreement) = (Worker::new(1), agreement(1, is_streamed));
         ledger.reserve(&agreement).await;
@@ -39,7 +42,7 @@ async fn a_replayed_receipt_settles_a_stream_once_and_a_whole_answer_for_nothing
             assert_eq!(ledger.charged().await, (charge, 0));
         }
         let row = ledger.store.receipt(wallet(), agreement.request_id).await.unwrap().unwrap();
-        assert_eq!(row.standing, Standing::Settled);
+        assert_eq!(row.standing, standing, "a bill states the charge that was made");
     }
 }
 
@@ -71,7 +74,14 @@ async fn a_receipt_with_other_terms_worker_or_attempt_settles_nothing() {
 }
 
 #[tokio::test]
-async fn a_receipt_behind_its_settlement_is_kept_as_late_and_pays_nobody() {
+async fn a_receipt_behind_its_settlement_pays_nobody_and_is_the_bill_where_it_states_it() {
+    for (stated, standing) in [(5, Standing::Late), (1, Standing::Late), (2, Standing::Settled)] {
+        kept_as(stated, standing).await;
+    }
+}
+
+/// A worker was lost after a prompt of 8 tokens and 2 tokens of an answer; its receipt comes then.
+async fn kept_as(stated: u64, standing: Standing) {
     let (ledger, lifecycle) = (Ledger::funded().await, Lifecycle::new());
     let (worker, agreement) = (Worker::new(1), agreement(1, true));
     ledger.reserve(&agreement).await;
@@ -80,16 +90,20 @@ async fn a_receipt_behind_its_settlement_is_kept_as_late_and_pays_nobody() {
         worker: Some(worker.id()),
         payee: Some(payee()),
         outcome: Outcome::WorkerLost,
-        usage: Usage { completion: cocoon_primitives::TokenCount::new(2), ..Usage::default() },
+        usage: Usage {
+            prompt: TokenCount::new(8),
+            completion: TokenCount::new(2),
+            ..Usage::default()
+        },
         settled_at: clock().now(),
         receipt: None,
     };
     let _ = ledger.store.settle(lost).await.unwrap();
     let receipts = receipts(&ledger, &lifecycle).await;
-    let receipt = worker.receipt(&agreement, 5);
+    let receipt = worker.receipt(&agreement, stated);
     let core = ReceiptCore::decode(&receipt.core).unwrap();
     receipts.settle(worker.id(), core, receipt).await.unwrap();
-    assert_eq!(ledger.charged().await, (4, 0));
+    assert_eq!(ledger.charged().await, (12, 0));
     let row = ledger.store.receipt(wallet(), agreement.request_id).await.unwrap().unwrap();
-    assert_eq!(row.standing, Standing::Late);
+    assert_eq!(row.standing, standing, "{stated}");
 }

@@ -147,7 +147,7 @@ impl Dialled {
         let prepared = challenge.prepare(&Claim {
             exporter,
             tls_spki: &self.key.subject_public_key_info(),
-            receipt_key: ReceiptKey::from_seed(&[1; 32]).public(),
+            receipt_key: &ReceiptKey::from_seed(&[1; 32]),
             payee: payee(),
             workload: &Workload { image: "fake".to_owned(), models: vec![model] },
         });

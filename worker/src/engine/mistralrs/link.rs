@@ -1,6 +1,7 @@
 //! One child's jobs: who waits for what, and the frames between.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -35,6 +36,8 @@ pub(super) struct Link {
     table: Mutex<Table>,
     ready: watch::Sender<Option<Ready>>,
     pulse: Mutex<Pulse>,
+    /// The last heartbeat that was sent.
+    pinged: AtomicU64,
     /// A job failed inside the engine: someone should see whether it still works.
     suspect: Notify,
     /// The child does not do as it is told: it must go.
@@ -65,6 +68,7 @@ impl Link {
             table: Mutex::new(Table { jobs: Some(HashMap::new()), next_id: 1 }),
             ready: watch::Sender::new(None),
             pulse: Mutex::new(Pulse { pong: 0, resident_bytes: 0 }),
+            pinged: AtomicU64::new(0),
             suspect: Notify::new(),
             condemned: Notify::new(),
         };
@@ -74,6 +78,11 @@ impl Link {
     /// 0 before the child is ready, which no job sees.
     pub(super) fn context_length(&self) -> u32 {
         self.ready.borrow().as_ref().map_or(0, |ready| ready.context_length)
+    }
+
+    /// Jobs that the child works on at once.
+    pub(super) fn jobs(&self) -> u32 {
+        self.ready.borrow().as_ref().map_or(1, |ready| ready.jobs.max(1).into())
     }
 
     pub(super) fn pulse(&self) -> Pulse {
@@ -162,6 +171,8 @@ impl Link {
     }
 
     pub(super) async fn ping(&self, n: u64) {
+        // Before it leaves: its answer is held against this.
+        self.pinged.store(n, Ordering::Relaxed);
         self.send(&ToEngine::Ping { n }).await;
     }
 
@@ -187,10 +198,12 @@ impl Link {
             loop {
                 match decoder.next_message::<FromEngine>() {
                     Ok(None) => break,
-                    Ok(Some(FromEngine::Ready(ready))) if ready.protocol != PROTOCOL => {
-                        return "it speaks another protocol";
+                    Ok(Some(message)) => {
+                        if let Err(why) = self.check(&message) {
+                            return why;
+                        }
+                        self.dispatch(message);
                     }
-                    Ok(Some(message)) => self.dispatch(message),
                     Err(_) => return "its stdout is not our protocol",
                 }
             }
@@ -208,6 +221,24 @@ impl Link {
             }
         }
         "nobody uses it"
+    }
+
+    /// What the supervisor reckons with must be possible; the rest is a job's own and bounded
+    /// where it is used.
+    fn check(&self, message: &FromEngine) -> Result<(), &'static str> {
+        match message {
+            FromEngine::Ready(ready) if ready.protocol != PROTOCOL => {
+                Err("it speaks another protocol")
+            }
+            FromEngine::Ready(ready) if ready.context_length == 0 => {
+                Err("it has no context at all")
+            }
+            FromEngine::Ready(_) if self.ready.borrow().is_some() => Err("it was ready twice"),
+            FromEngine::Pong { n, .. } if *n > self.pinged.load(Ordering::Relaxed) => {
+                Err("it answers a heartbeat that was never sent")
+            }
+            _ => Ok(()),
+        }
     }
 
     fn dispatch(&self, message: FromEngine) {
@@ -322,3 +353,6 @@ fn failed(failure: Failure) -> EngineError {
         Failure::Engine => EngineError::Crashed,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -162,11 +162,12 @@ impl Supervisor {
         let stall = Duration::from_millis(self.config.stall_timeout_ms);
         let mut beat = interval(HEARTBEAT);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut sent = 0;
+        let mut sent = 0_u64;
         loop {
             beat.tick().await;
             let pulse = link.pulse();
-            if sent - pulse.pong > HEARTBEATS_MISSED_MAX {
+            // A pong is never ahead of its ping: the link refuses such a child.
+            if sent.saturating_sub(pulse.pong) > HEARTBEATS_MISSED_MAX {
                 return "it does not answer";
             }
             if link.silence() > stall {

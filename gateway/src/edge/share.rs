@@ -1,0 +1,98 @@
+//! How many requests one wallet runs at once.
+//!
+//! A wallet costs nothing to make and a key even less, so the share is the wallet's, whatever
+//! key or session asks. It is held like the permit of [`admission`](super::admission): to the
+//! last byte of the answer, or until a refusal is decided. Bounded by the requests in flight.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::extract::{FromRef, Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use cocoon_primitives::WalletAddress;
+
+use super::held::HeldBody;
+use super::problem::Problem;
+use crate::auth::{Authenticator, Principal};
+
+/// Requests in flight, by wallet.
+#[derive(Debug)]
+pub struct Shares {
+    requests_max: usize,
+    running: Mutex<HashMap<WalletAddress, usize>>,
+}
+
+impl Shares {
+    pub fn new(requests_max: usize) -> Self {
+        Self { requests_max, running: Mutex::default() }
+    }
+
+    /// One more request of this wallet, unless it has its share.
+    fn take(self: &Arc<Self>, wallet: WalletAddress) -> Option<Share> {
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = running.entry(wallet).or_insert(0);
+        if *count >= self.requests_max {
+            return None;
+        }
+        *count += 1;
+        Some(Share { shares: Arc::clone(self), wallet })
+    }
+}
+
+/// One running request of a wallet.
+struct Share {
+    shares: Arc<Shares>,
+    wallet: WalletAddress,
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        let mut running = self.shares.running.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = running.get_mut(&self.wallet) {
+            *count -= 1;
+            if *count == 0 {
+                running.remove(&self.wallet);
+            }
+        }
+    }
+}
+
+/// Who asks is found out here, once; a request without a principal goes on to a route that needs
+/// none, or that refuses it.
+pub async fn share<S>(State(state): State<S>, mut request: Request, next: Next) -> Response
+where
+    Arc<Authenticator>: FromRef<S>,
+    Arc<Shares>: FromRef<S>,
+{
+    let authenticator = Arc::<Authenticator>::from_ref(&state);
+    let shares = Arc::<Shares>::from_ref(&state);
+    drop(state);
+    let Ok(principal) = authenticator.authenticate(request.headers()) else {
+        return next.run(request).await;
+    };
+    let Some(share) = shares.take(principal.wallet) else {
+        metrics::counter!("cocoon_requests_over_share_total").increment(1);
+        return Problem::ShareTaken.into_response();
+    };
+    request.extensions_mut().insert::<Principal>(principal);
+    HeldBody::hold(next.run(request).await, share)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wallet_has_its_share_and_leaves_nothing_behind() {
+        let shares = Arc::new(Shares::new(2));
+        let (one, two) = (WalletAddress::new(0, [1; 32]), WalletAddress::new(0, [2; 32]));
+        let held = [shares.take(one), shares.take(one)];
+        assert!(held.iter().all(Option::is_some));
+        assert!(shares.take(one).is_none());
+        assert!(shares.take(two).is_some());
+        drop(held);
+        assert!(shares.running.lock().unwrap().is_empty());
+        assert!(shares.take(one).is_some());
+    }
+}

@@ -1,0 +1,340 @@
+//! A worker that enrols as it should and then lies to the real composition: its client is told,
+//! the ledger stays exact, and the next worker serves.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bytes::Bytes;
+use cocoon_attest::enrol::{Challenge, Claim, Workload, WorkloadModel};
+use cocoon_attest::evidence::Evidence;
+use cocoon_attest::lease::Lease;
+use cocoon_attest::receipt::{
+    Commitment, Finish, ReceiptDraft, ReceiptKey, ReceiptSigner, Terms, Usage, request_commitment,
+};
+use cocoon_primitives::{Digest, WalletAddress};
+use cocoon_runtime::Lifecycle;
+use cocoon_uplink_wire::enrol::{GatewayMessage, Hello, WorkerMessage};
+use cocoon_uplink_wire::event::WorkerEvent;
+use cocoon_uplink_wire::headers::{
+    ATTEMPT, CHAT_PATH, EVENTS_PATH, PROMPT_TOKENS, REQUEST_ID, TERMS,
+};
+use cocoon_uplink_wire::message::{encode, from_cbor};
+use cocoon_uplink_wire::{ALPN, FrameKind, VERSION, encode_frame};
+use cocoon_worker::evidence::software::read_root;
+use futures_util::{StreamExt, stream};
+use http::{HeaderMap, Request, Response};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::Incoming;
+use hyper::server::conn::http2;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use rcgen::{CertificateParams, KeyPair, PublicKeyData as _};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::ring;
+use rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
+use rustls_pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use super::rig::{Answer, COMPLETION_NANO, MODEL, PROMPT_NANO, Payer, Rig, Setup};
+
+const CREDIT: u64 = 1_000_000_000;
+const PROMPT: u64 = 3;
+/// What a lying answer has delivered before the lie, in tokens.
+const DELIVERED: u64 = 2;
+const CHUNK: &[u8] = b"data: {\"choices\":[]}\n\n";
+
+/// How a worker lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Lie {
+    /// Two tokens, then bytes that are no frame.
+    Garbage,
+    /// Two tokens, then a receipt, well signed, for five.
+    Count,
+}
+
+/// Takes any gateway: these tests are about the other direction.
+#[derive(Debug)]
+struct AnyGateway;
+
+impl ServerCertVerifier for AnyGateway {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Err(Error::General("TLS 1.3 only".to_owned()))
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        ring::default_provider().signature_verification_algorithms.supported_schemes()
+    }
+}
+
+type Uplink = TlsStream<TcpStream>;
+
+async fn dial(rig: &Rig, key: &KeyPair) -> Uplink {
+    let params = CertificateParams::new(vec!["worker".to_owned()]).expect("a name");
+    let certificate = params.self_signed(key).expect("a certificate").der().clone();
+    let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .expect("ring has TLS 1.3")
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(AnyGateway))
+        .with_client_auth_cert(
+            vec![certificate],
+            PrivatePkcs8KeyDer::from(key.serialize_der()).into(),
+        )
+        .expect("a usable key");
+    config.alpn_protocols = vec![ALPN.to_vec()];
+    let stream = TcpStream::connect(rig.gateway.uplink).await.expect("the port is open");
+    let name = ServerName::try_from("gateway").expect("a plain word");
+    TlsConnector::from(Arc::new(config)).connect(name, stream).await.expect("TLS")
+}
+
+async fn send(uplink: &mut Uplink, message: &WorkerMessage) {
+    uplink.write_all(&encode(message)).await.expect("sent");
+    uplink.flush().await.expect("sent");
+}
+
+async fn receive(uplink: &mut Uplink) -> GatewayMessage {
+    let length = uplink.read_u32().await.expect("a length");
+    let mut body = vec![0; usize::try_from(length).expect("it fits")];
+    uplink.read_exact(&mut body).await.expect("a body");
+    from_cbor(&body).expect("a message")
+}
+
+/// Everything as it should be, up to the lease.
+async fn enrol(rig: &Rig) -> (Uplink, ReceiptSigner) {
+    let (key, receipt_key) = (KeyPair::generate().expect("a key"), ReceiptKey::from_seed(&[1; 32]));
+    let mut uplink = dial(rig, &key).await;
+    send(&mut uplink, &WorkerMessage::Hello(Hello { v: VERSION })).await;
+    let GatewayMessage::Challenge(challenge) = receive(&mut uplink).await else {
+        panic!("no challenge")
+    };
+    let label = b"EXPORTER-Channel-Binding";
+    let (_, connection) = uplink.get_ref();
+    let exporter = connection.export_keying_material([0; 32], label, Some(&[]));
+    let model = WorkloadModel {
+        name: MODEL.parse().expect("a name"),
+        manifest_digest: Digest::from_bytes([0; 32]),
+        context_length: 10_000,
+        engine: "none".to_owned(),
+        is_demo: true,
+        owned_by: "nobody".to_owned(),
+    };
+    let challenge = Challenge::decode(&challenge).expect("a challenge");
+    let prepared = challenge.prepare(&Claim {
+        exporter: &exporter.expect("an exporter"),
+        tls_spki: &key.subject_public_key_info(),
+        receipt_key: &receipt_key,
+        payee: WalletAddress::new(0, [5; 32]),
+        workload: &Workload { image: "liar".to_owned(), models: vec![model] },
+    });
+    let root = read_root(&rig.data_dir.path().join("root/root.key")).expect("the root's key");
+    let quote = root.quote(prepared.report_data(), rig.clock.now());
+    let evidence = prepared.finish(Evidence::Software(quote));
+    send(&mut uplink, &WorkerMessage::Evidence(evidence)).await;
+    let GatewayMessage::Lease(lease) = receive(&mut uplink).await else { panic!("no lease") };
+    let lease = Lease::decode(&lease).expect("a lease");
+    (uplink, receipt_key.signer(lease.facts()))
+}
+
+/// The one worker of this gateway, until its lifecycle ends.
+async fn start(rig: &Rig, lie: Lie) -> Lifecycle {
+    let (uplink, signer) = enrol(rig).await;
+    let signer = Arc::new(signer);
+    let service = service_fn(move |request: Request<Incoming>| {
+        let signer = Arc::clone(&signer);
+        async move { Ok::<_, Infallible>(answer(request, lie, &signer).await) }
+    });
+    let lifecycle = Lifecycle::new();
+    let hard = lifecycle.hard().clone();
+    lifecycle.spawn("liar", async move {
+        let server = http2::Builder::new(TokioExecutor::new())
+            .serve_connection(TokioIo::new(uplink), service);
+        tokio::select! {
+            _ = server => {}
+            () = hard.cancelled() => {}
+        }
+    });
+    until_ready(rig, true).await;
+    lifecycle
+}
+
+async fn until_ready(rig: &Rig, wanted: bool) {
+    let what = if wanted { "a worker is there" } else { "no worker is there" };
+    rig.until(what, async || (rig.get("getReady", "/ready", None).await.status == 200) == wanted)
+        .await;
+}
+
+type LiarBody = UnsyncBoxBody<Bytes, Infallible>;
+
+async fn answer(
+    request: Request<Incoming>,
+    lie: Lie,
+    signer: &ReceiptSigner,
+) -> Response<LiarBody> {
+    match request.uri().path() {
+        EVENTS_PATH => {
+            let load = WorkerEvent::Load { running: 0, waiting: 0, permits: 8, queue: 0 };
+            let load = stream::iter([Ok(http_body::Frame::data(encode(&load)))]);
+            Response::new(StreamBody::new(load.chain(stream::pending())).boxed_unsync())
+        }
+        CHAT_PATH => {
+            let head = request.headers().clone();
+            let body = request.into_body().collect().await.expect("the body comes").to_bytes();
+            let frames = frames(&head, &body, lie, signer);
+            let mut response = Response::new(Full::new(frames).boxed_unsync());
+            response.headers_mut().insert(PROMPT_TOKENS, PROMPT.into());
+            response
+        }
+        path => panic!("nobody asks for {path}"),
+    }
+}
+
+fn frames(head: &HeaderMap, body: &[u8], lie: Lie, signer: &ReceiptSigner) -> Bytes {
+    let count = u32::try_from(DELIVERED).expect("few");
+    let data = |count| encode_frame(FrameKind::Data, count, CHUNK);
+    let parts = match lie {
+        Lie::Garbage => vec![data(1), data(count), Bytes::from_static(&[0xff; 64])],
+        Lie::Count => {
+            let receipt = receipt(head, body, signer);
+            vec![
+                data(1),
+                data(count),
+                encode_frame(FrameKind::Receipt, count, &receipt),
+                data(count),
+            ]
+        }
+    };
+    parts.concat().into()
+}
+
+/// In order but for the count.
+fn receipt(head: &HeaderMap, body: &[u8], signer: &ReceiptSigner) -> Vec<u8> {
+    let text = |name| head[name].to_str().expect("ASCII");
+    let terms = URL_SAFE_NO_PAD.decode(text(TERMS)).expect("base64");
+    let salt = [9; 32];
+    let mut commitment = Commitment::new();
+    for _ in 0..3 {
+        commitment.push(CHUNK);
+    }
+    let now = cocoon_primitives::Clock::now(&cocoon_runtime::SystemClock);
+    let draft = ReceiptDraft {
+        request_id: text(REQUEST_ID).parse().expect("an id"),
+        attempt: text(ATTEMPT).parse().expect("a number"),
+        chat_id: "chatcmpl-liar".to_owned(),
+        model: MODEL.parse().expect("a name"),
+        model_manifest_digest: Digest::from_bytes([0; 32]),
+        req_commit: request_commitment(&salt, body),
+        resp_commit: commitment.digest(&salt),
+        frames: commitment.frames(),
+        finish: Finish::Stop,
+        usage: Usage { prompt: PROMPT, cached: 0, completion: DELIVERED + 3, reasoning: 0 },
+        params_digest: Digest::from_bytes([0; 32]),
+        started: now,
+        ended: now,
+        terms: Terms::decode(&terms).expect("terms"),
+        salt,
+    };
+    signer.sign(draft).to_bytes()
+}
+
+fn request(is_streamed: bool) -> Value {
+    json!({
+        "model": MODEL,
+        "messages": [{ "role": "user", "content": "one two three" }],
+        "stream": is_streamed,
+        "max_completion_tokens": 100,
+    })
+}
+
+async fn whole(rig: &Rig, payer: &Payer) -> Answer {
+    let path = "/v1/chat/completions";
+    rig.post("createChatCompletion", path, Some(&payer.key), &request(false)).await
+}
+
+/// Reads a stream to its bitter end.
+async fn broken_stream(rig: &Rig, payer: &Payer) -> String {
+    let asked = rig.client.post(rig.url("/v1/chat/completions")).bearer_auth(&payer.key);
+    let asked = asked.body(request(true).to_string());
+    let mut response = asked.send().await.expect("an answer");
+    assert_eq!(response.status(), 200);
+    let mut text = Vec::new();
+    let end = loop {
+        match response.chunk().await {
+            Ok(Some(chunk)) => text.extend_from_slice(&chunk),
+            end => break end,
+        }
+    };
+    assert!(end.is_err(), "the stream ends as if it were complete");
+    String::from_utf8(text).expect("text")
+}
+
+async fn lied_to(lie: Lie) {
+    let mut rig = Rig::with(Setup { engine: None, ..Setup::default() }).await;
+    let payer = rig.payer(1, CREDIT).await;
+    let liar = start(&rig, lie).await;
+
+    // What was delivered before the lie is charged, and the client knows that it is not all.
+    let text = broken_stream(&rig, &payer).await;
+    assert!(text.contains("\"error\"") && !text.contains("[DONE]"), "{text}");
+    let charge = PROMPT * PROMPT_NANO + DELIVERED * COMPLETION_NANO;
+    Rig::assert_charged(&rig.balance(&payer).await, charge);
+
+    // Of a whole answer the client has nothing, so it costs nothing.
+    let answer = whole(&rig, &payer).await;
+    assert_eq!(answer.status, 502, "{}", answer.body);
+    Rig::assert_charged(&rig.balance(&payer).await, charge);
+    rig.assert_ledger_clean().await;
+
+    liar.hard().cancel();
+    until_ready(&rig, false).await;
+    rig.start_worker("tokens = 5").await;
+    let answer = whole(&rig, &payer).await;
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    let honest = 6 * PROMPT_NANO + 5 * COMPLETION_NANO;
+    Rig::assert_charged(&rig.balance(&payer).await, charge + honest);
+    rig.assert_ledger_clean().await;
+    // A lie does not outlive the process either.
+    rig.restart().await;
+    Rig::assert_charged(&rig.balance(&payer).await, charge + honest);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn frames_that_are_none_cost_what_came_before_them() {
+    lied_to(Lie::Garbage).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receipt_for_more_than_was_sent_is_worth_what_was_sent() {
+    lied_to(Lie::Count).await;
+}
