@@ -117,13 +117,46 @@ def key_without_credit(folder, base_url):
     return cocoon(folder, base_url, "keys", "create", "--name", "empty")["key"]
 
 
-def balance(values):
+def call(values, path, body=None):
+    """The open response to one request; with a body it is a POST."""
     request = urllib.request.Request(
-        values["OPENAI_BASE_URL"] + "/balance",
+        values["OPENAI_BASE_URL"] + path,
+        data=None if body is None else json.dumps(body).encode(),
         headers={"Authorization": "Bearer " + values["OPENAI_API_KEY"]},
     )
-    with urllib.request.urlopen(request, timeout=10) as response:
+    return urllib.request.urlopen(request, timeout=10)
+
+
+def balance(values):
+    with call(values, "/balance") as response:
         return json.load(response)
+
+
+def endless_stream(values):
+    """A stream that goes on for seconds: the tokens that end an answer are out of reach. Its first words have come."""
+    body = {
+        "model": values["COCOON_MODEL"],
+        "messages": [{"role": "user", "content": "Tell me a story."}],
+        "max_tokens": 1900,
+        "logit_bias": {"0": -100, "2": -100},
+        "stream": True,
+    }
+    response = call(values, "/chat/completions", body)
+    for line in response:
+        if b'"content":"' in line and b'"content":""' not in line:
+            return response
+    raise SystemExit("live: the endless stream ended before it began")
+
+
+def expect_settled(values, request_id):
+    """The request that Ctrl-C cut is charged for what was delivered, and holds nothing back."""
+    with call(values, "/usage?limit=10") as response:
+        rows = [row for row in json.load(response)["data"] if row["request_id"] == request_id]
+    expect(rows, f"{request_id} was not settled")
+    expect(rows[0]["usage"]["completion_tokens"] > 0 and rows[0]["charge_nano"] > 0, f"it was settled as {rows[0]}")
+    expect(rows[0]["outcome"] != "failed", "the engine did not outlive Ctrl-C until the stream was cut")
+    step(f"the stream that was cut: {rows[0]['outcome']}, {rows[0]['usage']}")
+    expect(balance(values)["reserved_nano"] == 0, "it still holds a reservation")
 
 
 def run_examples(values, state):
@@ -158,7 +191,13 @@ def main():
             expect(after["wallet"] == before["wallet"], "the second start has another wallet")
             expect(after["credited_nano"] == before["credited_nano"], "credit was given twice")
             expect(after["charged_nano"] > before["charged_nano"], "what was charged is forgotten")
-            step(f"Ctrl-C: all gone after {stack.interrupt():.2f} s")
+            with endless_stream(second) as stream:
+                request_id = stream.headers["x-request-id"]
+                step(f"Ctrl-C with a stream open: all gone after {stack.interrupt():.2f} s")
+
+            third, _ = stack.start().await_ready()
+            expect_settled(third, request_id)
+            step(f"third start: the stream was settled; Ctrl-C: all gone after {stack.interrupt():.2f} s")
 
             stack.start("--check")
             expect(stack.process.wait(timeout=READY_SECONDS_MAX) == 0, "./run --check failed")

@@ -180,6 +180,12 @@ impl RunningGateway {
 }
 
 impl Stages {
+    /// Cuts the answers that are still open. What was delivered of them is settled by the stages
+    /// behind, which end in their order.
+    pub fn cut(&self) {
+        self.edge.hard().cancel();
+    }
+
     /// Ends every stage now. Whatever was not settled is resolved at the next start.
     pub fn stop_now(&self) {
         for stage in [&self.edge, &self.dispatch, &self.core] {

@@ -78,13 +78,13 @@ async fn serve(config: Config) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::listen().context("failed to listen for signals")?;
     let gateway = Gateway::start(config, Arc::new(SystemClock)).await?;
     signals.next().await;
-    tracing::info!("draining: a second signal stops at once");
+    tracing::info!("draining: a second signal cuts what is still open");
     let stages = gateway.stages();
     let mut drain = Box::pin(gateway.drain(DRAIN_DEADLINE));
     let drained = tokio::select! {
         drained = &mut drain => drained,
         () = signals.next() => {
-            stages.stop_now();
+            stages.cut();
             drain.await
         }
     };

@@ -123,6 +123,9 @@ impl Supervisor {
             .stderr(Stdio::inherit())
             // Weights come from the folder alone.
             .env("HF_HUB_OFFLINE", "1")
+            // A terminal's Ctrl-C goes to the whole process group. The worker drains on it, and
+            // needs its engine for that; the child ends with the worker, when its input does.
+            .process_group(0)
             .kill_on_drop(true);
         if let Some(context) = self.config.context_length {
             command.arg("--context").arg(context.to_string());
