@@ -96,9 +96,17 @@ fn messages_of_all_kinds_are_read() {
     assert_eq!((tool.role, tool.tool_call_id.as_deref()), (Role::Tool, Some("c")));
 }
 
+/// Each of these fields beside an otherwise valid request, the parameter that is named, and the
+/// code.
+fn assert_refused(table: impl IntoIterator<Item = (Value, &'static str, &'static str)>) {
+    for (more, param, code) in table {
+        assert_eq!(refused(&with(&more)), (Some(param.to_owned()), code), "{more}");
+    }
+}
+
 #[test]
-fn what_is_wrong_is_named() {
-    let table = [
+fn what_is_wrong_with_a_parameter_is_named() {
+    assert_refused([
         (json!({"temperature": 2.1}), "temperature", "decimal_out_of_range"),
         (json!({"temperature": "hot"}), "temperature", "invalid_type"),
         (json!({"top_p": -0.1}), "top_p", "decimal_out_of_range"),
@@ -128,6 +136,17 @@ fn what_is_wrong_is_named() {
             "response_format.json_schema.schema",
             "invalid_type",
         ),
+        (
+            json!({"stream_options": {"include_obfuscation": 1}}),
+            "stream_options.include_obfuscation",
+            "invalid_type",
+        ),
+    ]);
+}
+
+#[test]
+fn what_is_wrong_with_a_message_or_tool_is_named() {
+    assert_refused([
         (json!({"tools": {}}), "tools", "invalid_type"),
         (
             json!({"tools": [{"type": "function"}]}),
@@ -168,15 +187,7 @@ fn what_is_wrong_is_named() {
             "messages[0].tool_calls[0].function",
             "missing_required_parameter",
         ),
-        (
-            json!({"stream_options": {"include_obfuscation": 1}}),
-            "stream_options.include_obfuscation",
-            "invalid_type",
-        ),
-    ];
-    for (more, param, code) in table {
-        assert_eq!(refused(&with(&more)), (Some(param.to_owned()), code), "{more}");
-    }
+    ]);
 }
 
 proptest! {
