@@ -2,8 +2,9 @@
 //!
 //! Shape: start a gateway and two workers → sign in and credit → a plan of requests, some of whose clients leave →
 //! meanwhile `kill -9` a worker twice and the gateway once, at set points of the plan → wait until every reservation is
-//! resolved → stop everything → compare the clients' record with the books.
-//! Bounds: the plan's length, a deadline for each request, for the wait and for each process to stop.
+//! resolved → fetch and verify a receipt for every completed request → stop everything → compare the clients' record
+//! with the books and the receipts.
+//! Bounds: the plan's length, a deadline for each request, for each wait and for each process to stop.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -23,6 +24,7 @@ use crate::record;
 
 mod account;
 mod books;
+mod receipts;
 mod stack;
 mod verdict;
 
@@ -84,10 +86,11 @@ async fn rehearse(options: &Options, dir: PathBuf) -> anyhow::Result<ExitCode> {
     let (records, elapsed, faults) = load_with_faults(options, &mut stack, &account).await?;
     let resolved_after = await_resolution(&account, options.resolve_s).await?;
     let (credited, usage) = (account.get("/v1/balance").await?, account.get("/v1/usage").await?);
+    let receipts = receipts::collect(&records, &account, &stack.receipt_key()?).await;
     stack.stop().await.context("failed to stop cleanly")?;
 
     let ledger = stack.gateway_command(&["ledger", "check", "--json"]).await;
-    let books = books::read(&stack.database(), &ledger?, &credited, &usage)?;
+    let books = books::read(&stack.database(), &ledger?, &credited, &usage, receipts)?;
     let verdict = verdict::judge(&records, &books, &price(), account::now()?.as_millis());
     let is_exact = verdict.violations.is_empty();
     let summary = json!({

@@ -6,7 +6,7 @@ use anyhow::{Context, ensure};
 use bytes::Bytes;
 use cocoon_primitives::Timestamp;
 use cocoon_ton::{Network, Wallet, WalletVersion};
-use http::{Method, Request, header};
+use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt, Full, Limited};
 use serde_json::{Value, json};
 use tokio::time::timeout;
@@ -51,14 +51,20 @@ impl Account {
     }
 
     pub(crate) async fn get(&self, path: &str) -> anyhow::Result<Value> {
+        self.ask(path).await?.json().with_context(|| format!("failed to get {path}"))
+    }
+
+    /// An answer of any status.
+    pub(crate) async fn ask(&self, path: &str) -> anyhow::Result<Reply> {
         self.send(Method::GET, path, Bytes::new()).await
     }
 
     async fn post(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
-        self.send(Method::POST, path, Bytes::from(body.to_string())).await
+        let reply = self.send(Method::POST, path, Bytes::from(body.to_string())).await?;
+        reply.json().with_context(|| format!("failed to post to {path}"))
     }
 
-    async fn send(&self, method: Method, path: &str, body: Bytes) -> anyhow::Result<Value> {
+    async fn send(&self, method: Method, path: &str, body: Bytes) -> anyhow::Result<Reply> {
         let mut request = Request::builder()
             .method(method)
             .uri(format!("{}{path}", self.api))
@@ -74,14 +80,32 @@ impl Account {
                 .await
                 .map_err(|error| anyhow::anyhow!(error))?
                 .to_bytes();
-            ensure!(status.is_success(), "{status}: {}", String::from_utf8_lossy(&body));
-            Ok(serde_json::from_slice(&body)?)
+            Ok(Reply { status, body })
         };
         timeout(Duration::from_secs(10), exchange)
             .await
             .context("no answer within 10 s")
             .flatten()
             .with_context(|| format!("failed to ask for {path}"))
+    }
+}
+
+pub(crate) struct Reply {
+    pub(crate) status: StatusCode,
+    pub(crate) body: Bytes,
+}
+
+impl Reply {
+    /// Whether it is a refusal with this `error.code`.
+    pub(crate) fn has_code(&self, code: &str) -> bool {
+        let body: Value = serde_json::from_slice(&self.body).unwrap_or_default();
+        !self.status.is_success() && body["error"]["code"] == code
+    }
+
+    fn json(&self) -> anyhow::Result<Value> {
+        let status = self.status;
+        ensure!(status.is_success(), "{status}: {}", String::from_utf8_lossy(&self.body));
+        Ok(serde_json::from_slice(&self.body)?)
     }
 }
 

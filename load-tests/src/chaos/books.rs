@@ -11,6 +11,7 @@ use cocoon_primitives::RequestId;
 use rusqlite::{Connection, OpenFlags};
 use serde_json::Value;
 
+use super::receipts::Receipts;
 use super::verdict::{Books, Row};
 
 pub(crate) fn read(
@@ -18,6 +19,7 @@ pub(crate) fn read(
     ledger_check: &str,
     balance: &Value,
     usage: &Value,
+    receipts: Receipts,
 ) -> anyhow::Result<Books> {
     let connection = Connection::open_with_flags(database, OpenFlags::SQLITE_OPEN_READ_ONLY)
         .context("failed to open the gateway's database")?;
@@ -43,6 +45,7 @@ pub(crate) fn read(
         reserved_nano: number(balance, "/reserved_nano")?,
         available_nano: number(balance, "/available_nano")?,
         usage_charged_nano: number(usage, "/totals/charge_nano")?,
+        receipts,
     })
 }
 

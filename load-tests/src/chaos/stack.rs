@@ -63,6 +63,15 @@ impl Stack {
         format!("http://127.0.0.1:{}", self.api_port)
     }
 
+    /// With which the gateway countersigns; it outlives the process.
+    pub(crate) fn receipt_key(&self) -> anyhow::Result<[u8; 32]> {
+        let endpoints = self.endpoints()?;
+        let text = endpoints["receipt_key"].as_str().context("no receipt key in endpoints.json")?;
+        let mut key = [0; 32];
+        hex::decode_to_slice(text, &mut key).context("the receipt key is not hex")?;
+        Ok(key)
+    }
+
     pub(crate) fn database(&self) -> PathBuf {
         self.dir.join("gateway/store.sqlite")
     }
@@ -187,9 +196,12 @@ completion = 200000000
         )
     }
 
+    fn endpoints(&self) -> anyhow::Result<Value> {
+        Ok(serde_json::from_slice(&fs::read(self.dir.join("gateway/endpoints.json"))?)?)
+    }
+
     fn worker_config(&self, index: usize) -> anyhow::Result<String> {
-        let endpoints = fs::read(self.dir.join("gateway/endpoints.json"))?;
-        let endpoints: Value = serde_json::from_slice(&endpoints)?;
+        let endpoints = self.endpoints()?;
         let pin = endpoints["uplink_spki_sha256"].as_str().context("no pin in endpoints.json")?;
         let (dir, uplink) = (self.dir.display(), self.uplink_port);
         let (tokens, interval_ms) = (self.programs.tokens, self.programs.interval_ms);

@@ -5,7 +5,8 @@
 //! 2. no reservation is open beyond its timeout;
 //! 3. each request is charged at most once, and at most its reservation;
 //! 4. an answer that its client saw to the end is charged exactly what its usage costs;
-//! 5. the wallet's balance is what it was credited, less the sum of those charges.
+//! 5. the wallet's balance is what it was credited, less the sum of those charges;
+//! 6. an answer that its client saw to the end has a countersigned receipt, of the same usage and charge.
 
 use std::collections::HashMap;
 
@@ -13,6 +14,7 @@ use cocoon_metering::{PriceRow, Usage};
 use cocoon_primitives::TokenCount;
 use serde::Serialize;
 
+use super::receipts::{Receipts, Statement};
 use crate::record::{self, Outcome, Record};
 
 /// One request in the gateway's books.
@@ -29,7 +31,7 @@ pub(crate) struct Row {
     pub(crate) expires_at_ms: u64,
 }
 
-/// Everything that the gateway says, read after it stopped.
+/// Everything that the gateway says: its API before it stopped, its database afterwards.
 #[derive(Debug, Default)]
 pub(crate) struct Books {
     pub(crate) rows: Vec<Row>,
@@ -45,6 +47,8 @@ pub(crate) struct Books {
     pub(crate) available_nano: u64,
     /// From the usage API.
     pub(crate) usage_charged_nano: u64,
+    /// From the receipts API.
+    pub(crate) receipts: Receipts,
 }
 
 #[derive(Debug, Serialize)]
@@ -53,6 +57,7 @@ pub(crate) struct Verdict {
     pub(crate) charged_requests: usize,
     pub(crate) charged_nano: u64,
     pub(crate) exact_charges_checked: usize,
+    pub(crate) receipts_verified: usize,
     pub(crate) violations: Vec<String>,
 }
 
@@ -76,11 +81,16 @@ pub(crate) fn judge(records: &[Record], books: &Books, price: &PriceRow, now_ms:
         records.iter().filter(|record| record.outcome == Outcome::Completed).collect();
     violations
         .extend(completed.iter().filter_map(|record| charge_violation(record, &by_id, price)));
+    let unproven: Vec<String> =
+        completed.iter().filter_map(|record| receipt_violation(record, books, &by_id)).collect();
+    let receipts_verified = completed.len() - unproven.len();
+    violations.extend(unproven);
     Verdict {
         requests_in_books: books.rows.len(),
         charged_requests: books.rows.iter().filter(|row| row.charges > 0).count(),
         charged_nano: books.charged_nano,
         exact_charges_checked: completed.len(),
+        receipts_verified,
         violations,
     }
 }
@@ -152,7 +162,27 @@ fn charge_violation(
         .then(|| format!("{id} costs {cost} nano and was charged {}", row.charged_nano))
 }
 
-fn cost_nano(price: &PriceRow, usage: record::Usage) -> u64 {
+/// The proof that stays with the payer: what it saw and what it paid, signed by both.
+fn receipt_violation(
+    record: &Record,
+    books: &Books,
+    by_id: &HashMap<&str, &Row>,
+) -> Option<String> {
+    let id = record.request_id.as_deref().unwrap_or("an answer without x-request-id");
+    let receipt = match books.receipts.get(id) {
+        None => return Some(format!("{id} was completed and no receipt was asked for")),
+        Some(Err(why)) => return Some(format!("{id} has no valid receipt: {why}")),
+        Some(Ok(statement)) => statement,
+    };
+    let seen = record
+        .usage
+        .zip(by_id.get(id))
+        .map(|(usage, row)| Statement { usage, charge_nano: row.charged_nano });
+    (seen != Some(*receipt))
+        .then(|| format!("{id} has a receipt of {receipt:?}; the client and the books: {seen:?}"))
+}
+
+pub(crate) fn cost_nano(price: &PriceRow, usage: record::Usage) -> u64 {
     let usage = Usage {
         prompt: TokenCount::new(usage.prompt),
         cached: TokenCount::new(usage.cached),
@@ -177,13 +207,18 @@ mod tests {
         PriceRow { prompt: row(1_000_000), cached: row(1_000_000), completion: row(2_000_000) }
     }
 
+    fn receipt() -> Statement {
+        let usage = record::Usage { prompt: 3, cached: 0, completion: 4 };
+        Statement { usage, charge_nano: 11 }
+    }
+
     /// One completed request of 3 + 4 tokens, which cost 11, and its books.
     fn exact() -> (Vec<Record>, Books) {
         let record = Record {
             index: 0,
             outcome: Outcome::Completed,
             request_id: Some("req_a".to_owned()),
-            usage: Some(record::Usage { prompt: 3, cached: 0, completion: 4 }),
+            usage: Some(receipt().usage),
             first_token: None,
             total: Duration::ZERO,
         };
@@ -204,6 +239,7 @@ mod tests {
             charged_nano: 11,
             available_nano: 89,
             usage_charged_nano: 11,
+            receipts: HashMap::from([("req_a".to_owned(), Ok(receipt()))]),
             ..Books::default()
         };
         (vec![record], books)
@@ -215,14 +251,21 @@ mod tests {
         judge(&records, &books, &price(), 20).violations
     }
 
+    fn put(books: &mut Books, receipt: Result<Statement, String>) {
+        books.receipts.insert("req_a".to_owned(), receipt);
+    }
+
     #[test]
     fn exact_books_pass() {
-        assert_eq!(violations(|_, _| {}), Vec::<String>::new());
+        let (records, books) = exact();
+        let verdict = judge(&records, &books, &price(), 20);
+        assert_eq!(verdict.violations, Vec::<String>::new());
+        assert_eq!((verdict.exact_charges_checked, verdict.receipts_verified), (1, 1));
     }
 
     #[test]
     fn every_kind_of_wrong_books_is_found() {
-        let wrong: [(&str, Change); 11] = [
+        let wrong: [(&str, Change); 15] = [
             ("the sum is not zero", |_, books| books.ledger_sum = 1),
             ("the ledger says so itself", |_, books| books.ledger_problems.push("x".to_owned())),
             ("charged twice", |_, books| books.rows[0].charges = 2),
@@ -238,6 +281,15 @@ mod tests {
             ("completed and unknown", |_, books| books.rows[0].request_id = "req_b".to_owned()),
             ("money is missing", |_, books| books.available_nano = 88),
             ("usage disagrees", |_, books| books.usage_charged_nano = 10),
+            ("no receipt", |_, books| books.receipts.clear()),
+            ("no valid receipt", |_, books| put(books, Err("forged".to_owned()))),
+            ("a receipt of another charge", |_, books| {
+                put(books, Ok(Statement { charge_nano: 10, ..receipt() }));
+            }),
+            ("a receipt of another usage", |_, books| {
+                let usage = record::Usage { cached: 1, ..receipt().usage };
+                put(books, Ok(Statement { usage, ..receipt() }));
+            }),
         ];
         for (what, change) in wrong {
             assert!(!violations(change).is_empty(), "not found: {what}");
