@@ -38,8 +38,6 @@ use crate::uplink::{LateReceipt, SharedFleet, Uplink, UplinkConfig, UplinkError,
 
 /// Receipts from workers' event channels that wait for the job; beyond that workers wait.
 const LATE_RECEIPTS_MAX: usize = 1024;
-/// Connections to the admin listener: a scraper and a person or two.
-const ADMIN_CONNECTIONS_MAX: usize = 64;
 /// How long the stages behind the edge may take once no request is left.
 const STAGE_DEADLINE: Duration = Duration::from_secs(5);
 
@@ -128,7 +126,6 @@ async fn assemble(
     let jobs = parts.jobs(&keys, receipts);
     let (uplink, uplink_address) = parts.uplink(&config, late_receipts).await?;
     let routes = parts.api(&config, &keys, jobs).await?;
-    edge::admin::keep_up(metrics.clone(), &stages.core);
 
     let running = RunningGateway {
         api,
@@ -141,7 +138,8 @@ async fn assemble(
         stages,
     };
     running.serve(public_site(&config, api_listener, routes));
-    running.serve(admin_site(&config, admin_listener, edge::admin::router(metrics)));
+    // With the last stage, so that a drain can be watched.
+    cocoon_runtime::admin::serve(admin_listener, metrics, &running.stages.core);
     endpoints::write(&config, &running)?;
     tracing::info!(%api, uplink = %uplink_address, %admin, "serving");
     Ok(running)
@@ -320,17 +318,6 @@ fn public_site(config: &Config, listener: TcpListener, routes: Router) -> Site {
         routes,
         tls: config.api.tls.as_ref().map(crate::config::Tls::server_config),
         connections_max: config.limits.connections,
-        header_timeout: config.limits.header_timeout,
-    }
-}
-
-fn admin_site(config: &Config, listener: TcpListener, routes: Router) -> Site {
-    Site {
-        name: "admin",
-        listener,
-        routes,
-        tls: None,
-        connections_max: ADMIN_CONNECTIONS_MAX,
         header_timeout: config.limits.header_timeout,
     }
 }

@@ -7,7 +7,6 @@
 //! ([`principal`]), then what ([`body`]).
 //! [`problem`] is the only place that picks a status for an error; [`serve`] holds the sockets.
 
-pub mod admin;
 pub mod admission;
 pub mod body;
 mod cors;

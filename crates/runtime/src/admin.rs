@@ -1,4 +1,4 @@
-//! The admin listener of a program that serves nothing else over HTTP: `/metrics` and `/health`,
+//! The admin listener of gateways and workers: `/metrics` and `/health`,
 //! for the operator's own machines. One request a connection, few connections, short deadlines.
 
 use std::convert::Infallible;
@@ -41,7 +41,7 @@ pub fn serve(listener: TcpListener, metrics: PrometheusHandle, lifecycle: &Lifec
 }
 
 /// Folds samples into their buckets, so that memory stays bounded without a scraper.
-pub fn keep_up(metrics: PrometheusHandle, lifecycle: &Lifecycle) {
+fn keep_up(metrics: PrometheusHandle, lifecycle: &Lifecycle) {
     let soft = lifecycle.soft().clone();
     lifecycle.spawn("metrics.upkeep", async move {
         let mut ticks = interval(UPKEEP_PACE);
