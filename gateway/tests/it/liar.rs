@@ -20,7 +20,7 @@ use cocoon_uplink_wire::event::WorkerEvent;
 use cocoon_uplink_wire::headers::{
     ATTEMPT, CHAT_PATH, EVENTS_PATH, PROMPT_TOKENS, REQUEST_ID, TERMS,
 };
-use cocoon_uplink_wire::message::{encode, from_cbor};
+use cocoon_uplink_wire::message::encode;
 use cocoon_uplink_wire::{ALPN, FrameKind, VERSION, encode_frame};
 use cocoon_worker::evidence::software::read_root;
 use futures_util::{StreamExt, stream};
@@ -31,16 +31,13 @@ use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use rcgen::{CertificateParams, KeyPair, PublicKeyData as _};
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::ring;
-use rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
-use rustls_pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
+use rcgen::{KeyPair, PublicKeyData as _};
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
+
+#[path = "../support/raw_uplink.rs"]
+mod raw_uplink;
+
+use raw_uplink::{RawUplink, client, connect, exporter, receive, send};
 
 use super::rig::{Answer, COMPLETION_NANO, MODEL, PROMPT_NANO, Payer, Rig, Setup};
 
@@ -59,89 +56,14 @@ enum Lie {
     Count,
 }
 
-/// Takes any gateway: these tests are about the other direction.
-#[derive(Debug)]
-struct AnyGateway;
-
-impl ServerCertVerifier for AnyGateway {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Err(Error::General("TLS 1.3 only".to_owned()))
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        ring::default_provider().signature_verification_algorithms.supported_schemes()
-    }
-}
-
-type Uplink = TlsStream<TcpStream>;
-
-async fn dial(rig: &Rig, key: &KeyPair) -> Uplink {
-    let params = CertificateParams::new(vec!["worker".to_owned()]).expect("a name");
-    let certificate = params.self_signed(key).expect("a certificate").der().clone();
-    let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_protocol_versions(&[&rustls::version::TLS13])
-        .expect("ring has TLS 1.3")
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(AnyGateway))
-        .with_client_auth_cert(
-            vec![certificate],
-            PrivatePkcs8KeyDer::from(key.serialize_der()).into(),
-        )
-        .expect("a usable key");
-    config.alpn_protocols = vec![ALPN.to_vec()];
-    let stream = TcpStream::connect(rig.gateway.uplink).await.expect("the port is open");
-    let name = ServerName::try_from("gateway").expect("a plain word");
-    TlsConnector::from(Arc::new(config)).connect(name, stream).await.expect("TLS")
-}
-
-async fn send(uplink: &mut Uplink, message: &WorkerMessage) {
-    uplink.write_all(&encode(message)).await.expect("sent");
-    uplink.flush().await.expect("sent");
-}
-
-async fn receive(uplink: &mut Uplink) -> GatewayMessage {
-    let length = uplink.read_u32().await.expect("a length");
-    let mut body = vec![0; usize::try_from(length).expect("it fits")];
-    uplink.read_exact(&mut body).await.expect("a body");
-    from_cbor(&body).expect("a message")
-}
-
 /// Everything as it should be, up to the lease.
-async fn enrol(rig: &Rig) -> (Uplink, ReceiptSigner) {
+async fn enrol(rig: &Rig) -> (RawUplink, ReceiptSigner) {
     let (key, receipt_key) = (KeyPair::generate().expect("a key"), ReceiptKey::from_seed(&[1; 32]));
-    let mut uplink = dial(rig, &key).await;
+    let mut uplink = connect(rig.gateway.uplink, client(Some(&key), ALPN)).await.expect("TLS");
     send(&mut uplink, &WorkerMessage::Hello(Hello { v: VERSION })).await;
     let GatewayMessage::Challenge(challenge) = receive(&mut uplink).await else {
         panic!("no challenge")
     };
-    let label = b"EXPORTER-Channel-Binding";
-    let (_, connection) = uplink.get_ref();
-    let exporter = connection.export_keying_material([0; 32], label, Some(&[]));
     let model = WorkloadModel {
         name: MODEL.parse().expect("a name"),
         manifest_digest: Digest::from_bytes([0; 32]),
@@ -152,7 +74,7 @@ async fn enrol(rig: &Rig) -> (Uplink, ReceiptSigner) {
     };
     let challenge = Challenge::decode(&challenge).expect("a challenge");
     let prepared = challenge.prepare(&Claim {
-        exporter: &exporter.expect("an exporter"),
+        exporter: &exporter(&uplink),
         tls_spki: &key.subject_public_key_info(),
         receipt_key: &receipt_key,
         payee: WalletAddress::new(0, [5; 32]),

@@ -8,110 +8,42 @@ use cocoon_attest::receipt::ReceiptKey;
 use cocoon_uplink_wire::enrol::{GatewayMessage, Hello, Refused, WorkerMessage};
 use cocoon_uplink_wire::event::WorkerEvent;
 use cocoon_uplink_wire::headers::{EVENTS_PATH, RENEW_PATH};
-use cocoon_uplink_wire::message::{encode, from_cbor};
+use cocoon_uplink_wire::message::encode;
 use cocoon_worker::evidence::software::read_root;
 use http_body_util::combinators::UnsyncBoxBody;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use rcgen::{CertificateParams, KeyPair, PublicKeyData as _};
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::ring;
-use rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
-use rustls_pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
+use rcgen::{KeyPair, PublicKeyData as _};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
 
 use super::*;
 
-/// Takes any gateway: these tests are about the other direction.
-#[derive(Debug)]
-struct AnyGateway;
+#[path = "../../../tests/support/raw_uplink.rs"]
+mod raw_uplink;
 
-impl ServerCertVerifier for AnyGateway {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        ring::default_provider().signature_verification_algorithms.supported_schemes()
-    }
-}
-
-fn client(identity: Option<&KeyPair>, alpn: &[u8]) -> ClientConfig {
-    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_protocol_versions(&[&rustls::version::TLS13])
-        .expect("ring has TLS 1.3")
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(AnyGateway));
-    let mut config = match identity {
-        Some(key) => {
-            let params = CertificateParams::new(vec!["worker".to_owned()]).expect("a name");
-            let certificate = params.self_signed(key).expect("a certificate").der().clone();
-            let key = PrivatePkcs8KeyDer::from(key.serialize_der()).into();
-            builder.with_client_auth_cert(vec![certificate], key).expect("a usable key")
-        }
-        None => builder.with_no_client_auth(),
-    };
-    config.alpn_protocols = vec![alpn.to_vec()];
-    config
-}
+use raw_uplink::{RawUplink, client, connect};
 
 /// A connection past TLS, and the key that holds it.
 struct Dialled {
-    stream: TlsStream<TcpStream>,
+    stream: RawUplink,
     key: KeyPair,
 }
 
 async fn dial(gateway: &Gateway) -> Dialled {
     let key = KeyPair::generate().expect("a key");
-    let connector = TlsConnector::from(Arc::new(client(Some(&key), cocoon_uplink_wire::ALPN)));
-    let stream = TcpStream::connect(gateway.address).await.expect("the port is open");
-    let name = ServerName::try_from("gateway").expect("a plain word");
-    Dialled { stream: connector.connect(name, stream).await.expect("TLS"), key }
+    let config = client(Some(&key), cocoon_uplink_wire::ALPN);
+    Dialled { stream: connect(gateway.address, config).await.expect("TLS"), key }
 }
 
 impl Dialled {
     async fn send(&mut self, message: &WorkerMessage) {
-        self.stream.write_all(&encode(message)).await.expect("the connection carries it");
-        self.stream.flush().await.expect("the connection carries it");
+        raw_uplink::send(&mut self.stream, message).await;
     }
 
     async fn receive(&mut self) -> GatewayMessage {
-        let read = async {
-            let length = self.stream.read_u32().await.expect("a length");
-            let mut body = vec![0; usize::try_from(length).expect("it fits")];
-            self.stream.read_exact(&mut body).await.expect("a body");
-            from_cbor(&body).expect("a message")
-        };
-        timeout(PATIENCE, read).await.expect("in time")
+        raw_uplink::receive(&mut self.stream).await
     }
 
     async fn refusal(&mut self) -> Refused {
@@ -127,12 +59,6 @@ impl Dialled {
             GatewayMessage::Challenge(bytes) => Challenge::decode(&bytes).expect("a challenge"),
             other => panic!("not a challenge but {other:?}"),
         }
-    }
-
-    fn exporter(&self) -> [u8; 32] {
-        let (_, connection) = self.stream.get_ref();
-        let label = b"EXPORTER-Channel-Binding";
-        connection.export_keying_material([0; 32], label, Some(&[])).expect("an exporter")
     }
 
     fn evidence(&self, gateway: &Gateway, challenge: &Challenge, exporter: &[u8; 32]) -> Vec<u8> {
@@ -156,9 +82,9 @@ impl Dialled {
         prepared.finish(Evidence::Software(quote))
     }
 
-    async fn enrol(mut self, gateway: &Gateway) -> TlsStream<TcpStream> {
+    async fn enrol(mut self, gateway: &Gateway) -> RawUplink {
         let challenge = self.challenge().await;
-        let evidence = self.evidence(gateway, &challenge, &self.exporter());
+        let evidence = self.evidence(gateway, &challenge, &raw_uplink::exporter(&self.stream));
         self.send(&WorkerMessage::Evidence(evidence)).await;
         assert!(matches!(self.receive().await, GatewayMessage::Lease(_)));
         self.stream
@@ -200,11 +126,9 @@ async fn a_peer_without_a_key_or_with_another_protocol_gets_nothing() {
     let gateway = Gateway::start(600).await;
     let key = KeyPair::generate().expect("a key");
     for config in [client(None, cocoon_uplink_wire::ALPN), client(Some(&key), b"h2")] {
-        let stream = TcpStream::connect(gateway.address).await.expect("the port is open");
-        let name = ServerName::try_from("gateway").expect("a plain word");
         let mut answer = Vec::new();
         // TLS 1.3 tells a client of a refused key only when it reads.
-        if let Ok(mut stream) = TlsConnector::from(Arc::new(config)).connect(name, stream).await {
+        if let Ok(mut stream) = connect(gateway.address, config).await {
             let read = timeout(PATIENCE, stream.read_to_end(&mut answer)).await.expect("in time");
             assert!(read.is_err(), "the gateway went on with a nameless peer");
         }
@@ -217,11 +141,11 @@ async fn evidence_of_another_connection_is_refused() {
     let gateway = Gateway::start(600).await;
     let (mut first, mut second) = (dial(&gateway).await, dial(&gateway).await);
     let challenge = first.challenge().await;
-    let evidence = first.evidence(&gateway, &challenge, &second.exporter());
+    let evidence = first.evidence(&gateway, &challenge, &raw_uplink::exporter(&second.stream));
     first.send(&WorkerMessage::Evidence(evidence)).await;
     assert_eq!(first.refusal().await.reason, "wrong_exporter");
     let other = second.challenge().await;
-    let evidence = second.evidence(&gateway, &challenge, &second.exporter());
+    let evidence = second.evidence(&gateway, &challenge, &raw_uplink::exporter(&second.stream));
     assert_ne!(other, challenge);
     second.send(&WorkerMessage::Evidence(evidence)).await;
     assert_eq!(second.refusal().await.reason, "unknown_challenge");
