@@ -4,7 +4,7 @@ import json
 import pathlib
 
 import numpy as np
-from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
 from network import HF_NAMES, Shape
 from render import TEMPLATE
@@ -55,6 +55,50 @@ def tensors(parameters):
     return {name: np.asarray(value, np.float32) for name, value in named.items()}
 
 
+def with_end(tokenizer):
+    """An embedding is read off the last token, so every text gets an end token, as Qwen3-Embedding has it."""
+    end = CONTROL[0]
+    tokenizer.post_processor = processors.TemplateProcessing(single=f"$A {end}", special_tokens=[(end, tokenizer.token_to_id(end))])
+    return tokenizer
+
+
+def write_embedding_folder(folder, parameters, tokenizer, shape: Shape):
+    """A folder as sentence-transformers writes it; tensors are named without the `model.` of a causal model."""
+    folder = pathlib.Path(folder)
+    (folder / "1_Pooling").mkdir(parents=True, exist_ok=True)
+    bare = {name.removeprefix("model."): value for name, value in tensors(parameters).items()}
+    write_bf16(folder / "model.safetensors", bare)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    end = tokenizer.token_to_id(CONTROL[0])
+    write_json(folder / "config.json", {"architectures": ["Qwen3ForCausalLM"], **config(shape, end, end)})
+    write_json(folder / "tokenizer_config.json", {
+        "bos_token": None, "eos_token": CONTROL[0], "pad_token": CONTROL[0], "unk_token": None, "add_bos_token": False,
+        "model_max_length": shape.context, "tokenizer_class": "Qwen2Tokenizer",
+    })
+    write_json(folder / "modules.json", [
+        {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"},
+        {"idx": 1, "name": "1", "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"},
+        {"idx": 2, "name": "2", "path": "2_Normalize", "type": "sentence_transformers.models.Normalize"},
+    ])
+    write_json(folder / "1_Pooling" / "config.json", {
+        "word_embedding_dimension": shape.hidden, "pooling_mode_cls_token": False, "pooling_mode_mean_tokens": False,
+        "pooling_mode_max_tokens": False, "pooling_mode_mean_sqrt_len_tokens": False, "pooling_mode_weightedmean_tokens": False,
+        "pooling_mode_lasttoken": True, "include_prompt": True,
+    })
+
+
+def config(shape: Shape, bos, eos):
+    return {
+        "model_type": "qwen3", "vocab_size": shape.vocab,
+        "hidden_size": shape.hidden, "intermediate_size": shape.inter, "num_hidden_layers": shape.layers,
+        "num_attention_heads": shape.heads, "num_key_value_heads": shape.kv_heads, "head_dim": shape.head_dim,
+        "hidden_act": "silu", "max_position_embeddings": shape.context, "rms_norm_eps": 1e-6,
+        "rope_theta": shape.rope_theta, "rope_scaling": None, "attention_bias": False, "attention_dropout": 0.0,
+        "tie_word_embeddings": True, "bos_token_id": bos, "eos_token_id": eos, "sliding_window": None,
+        "use_sliding_window": False, "max_window_layers": shape.layers, "torch_dtype": "bfloat16", "use_cache": True,
+    }
+
+
 def write_folder(folder, parameters, tokenizer, shape: Shape):
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -62,15 +106,7 @@ def write_folder(folder, parameters, tokenizer, shape: Shape):
     end, pad = ids["<|im_end|>"], ids["<|endoftext|>"]
     write_bf16(folder / "model.safetensors", tensors(parameters))
     tokenizer.save(str(folder / "tokenizer.json"))
-    write_json(folder / "config.json", {
-        "architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3", "vocab_size": shape.vocab,
-        "hidden_size": shape.hidden, "intermediate_size": shape.inter, "num_hidden_layers": shape.layers,
-        "num_attention_heads": shape.heads, "num_key_value_heads": shape.kv_heads, "head_dim": shape.head_dim,
-        "hidden_act": "silu", "max_position_embeddings": shape.context, "rms_norm_eps": 1e-6,
-        "rope_theta": shape.rope_theta, "rope_scaling": None, "attention_bias": False, "attention_dropout": 0.0,
-        "tie_word_embeddings": True, "bos_token_id": pad, "eos_token_id": end, "sliding_window": None,
-        "use_sliding_window": False, "max_window_layers": shape.layers, "torch_dtype": "bfloat16", "use_cache": True,
-    })
+    write_json(folder / "config.json", {"architectures": ["Qwen3ForCausalLM"], **config(shape, pad, end)})
     write_json(folder / "generation_config.json", {"bos_token_id": pad, "eos_token_id": [end, pad]})
     write_json(folder / "tokenizer_config.json", {
         "added_tokens_decoder": {str(number): {

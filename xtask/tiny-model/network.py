@@ -61,8 +61,8 @@ def rope(x, shape: Shape):
     return jnp.concatenate([first * cos - second * sin, second * cos + first * sin], -1)
 
 
-def logits(parameters, ids, segments, shape: Shape):
-    """ids, segments: batch × time. A token sees earlier tokens of its own dialogue only."""
+def states(parameters, ids, segments, shape: Shape):
+    """What the last layer holds for each token. ids, segments: batch × time. A token sees earlier tokens of its own segment only."""
     batch, time = ids.shape
     visible = jnp.tril(jnp.ones((time, time), bool))[None] & (segments[:, :, None] == segments[:, None, :])
     x = parameters["embedding"][ids]
@@ -78,11 +78,29 @@ def logits(parameters, ids, segments, shape: Shape):
         x = x + jnp.einsum("bhts,bshd->bthd", scores, v).reshape(batch, time, -1) @ layer["o"].T
         h = rms_norm(x, layer["norm_mlp"])
         x = x + (jax.nn.silu(h @ layer["gate"].T) * (h @ layer["up"].T)) @ layer["down"].T
-    return rms_norm(x, parameters["norm"]) @ parameters["embedding"].T
+    return rms_norm(x, parameters["norm"])
+
+
+def logits(parameters, ids, segments, shape: Shape):
+    return states(parameters, ids, segments, shape) @ parameters["embedding"].T
+
+
+def adamw(parameters, mean, square, count, rate, gradient):
+    """One step with gradient clipping."""
+    norm = jnp.sqrt(sum(jnp.sum(g * g) for g in jax.tree.leaves(gradient)))
+    gradient = jax.tree.map(lambda g: g * jnp.minimum(1.0, 1.0 / norm), gradient)
+    mean = jax.tree.map(lambda m, g: 0.9 * m + 0.1 * g, mean, gradient)
+    square = jax.tree.map(lambda s, g: 0.98 * s + 0.02 * g * g, square, gradient)
+
+    def moved(p, m, s):
+        update = m / (1 - 0.9**count) / (jnp.sqrt(s / (1 - 0.98**count)) + 1e-8)
+        return p - rate * (update + (0.01 * p if p.ndim > 1 else 0))
+
+    return jax.tree.map(moved, parameters, mean, square), mean, square
 
 
 def make_step(shape: Shape):
-    """One AdamW step with gradient clipping; ids, segments and weights are one token longer than the model sees."""
+    """One AdamW step; ids, segments and weights are one token longer than the model sees."""
 
     def loss(parameters, ids, segments, weights):
         scores = jax.nn.log_softmax(logits(parameters, ids[:, :-1], segments[:, :-1], shape))
@@ -93,15 +111,6 @@ def make_step(shape: Shape):
     @jax.jit
     def step(parameters, mean, square, count, rate, ids, segments, weights):
         value, gradient = jax.value_and_grad(loss)(parameters, ids, segments, weights)
-        norm = jnp.sqrt(sum(jnp.sum(g * g) for g in jax.tree.leaves(gradient)))
-        gradient = jax.tree.map(lambda g: g * jnp.minimum(1.0, 1.0 / norm), gradient)
-        mean = jax.tree.map(lambda m, g: 0.9 * m + 0.1 * g, mean, gradient)
-        square = jax.tree.map(lambda s, g: 0.98 * s + 0.02 * g * g, square, gradient)
-
-        def moved(p, m, s):
-            update = m / (1 - 0.9**count) / (jnp.sqrt(s / (1 - 0.98**count)) + 1e-8)
-            return p - rate * (update + (0.01 * p if p.ndim > 1 else 0))
-
-        return jax.tree.map(moved, parameters, mean, square), mean, square, value
+        return *adamw(parameters, mean, square, count, rate, gradient), value
 
     return step
