@@ -5,7 +5,8 @@
 
 mod account;
 mod auth;
-mod chat;
+mod docs;
+mod inference;
 mod keys;
 mod models;
 mod receipts;
@@ -24,10 +25,12 @@ use http::Method;
 use serde_json::json;
 
 use crate::auth::{Authenticator, KeyTable, SignIn, Throttle};
-use crate::dispatch::{Dispatcher, PriceList};
+use crate::dispatch::Dispatcher;
 use crate::edge::body::{BodyBudget, BodyLimits};
 use crate::edge::problem::{Problem, RouteProblem};
 use crate::edge::share::{self, Shares};
+use crate::idempotency::Idempotency;
+use crate::rates::Rates;
 use crate::uplink::SharedFleet;
 
 /// The largest body of a route that is not inference, and the longest that one may take: some of
@@ -48,7 +51,10 @@ macro_rules! routes {
 }
 
 routes! {
-    post   "/v1/chat/completions"      => chat::create::create;
+    post   "/v1/chat/completions"      => inference::chat_completions;
+    post   "/v1/responses"             => inference::responses;
+    post   "/v1/completions"           => inference::completions;
+    post   "/v1/embeddings"            => inference::embeddings;
     get    "/v1/models"                => models::list::list;
     get    "/v1/models/{*id}"          => models::get::get;
     post   "/v1/auth/ton-proof/payload" => auth::payload::payload;
@@ -61,28 +67,35 @@ routes! {
     get    "/v1/receipts/{id}"         => receipts::get::get;
     get    "/health"                   => service::health;
     get    "/ready"                    => service::ready;
+    get    "/docs"                     => docs::page;
+    get    "/openapi.yaml"             => docs::yaml;
+    get    "/openapi.json"             => docs::json;
+    get    "/llms.txt"                 => docs::llms;
 }
 
-/// OpenAI's routes that are not served here: their callers are told so by name.
-const NOT_IMPLEMENTED: [&str; 18] = [
+/// OpenAI's routes that are not served here: their callers are told so by name. What stands below
+/// one that is served is meant too.
+const NOT_IMPLEMENTED: [&str; 20] = [
     "/v1/assistants",
     "/v1/audio",
     "/v1/batches",
     "/v1/chat/completions",
-    "/v1/completions",
+    "/v1/chatkit",
     "/v1/containers",
     "/v1/conversations",
-    "/v1/embeddings",
     "/v1/evals",
     "/v1/files",
     "/v1/fine_tuning",
     "/v1/images",
     "/v1/moderations",
+    "/v1/organization",
     "/v1/realtime",
     "/v1/responses",
+    "/v1/skills",
     "/v1/threads",
     "/v1/uploads",
     "/v1/vector_stores",
+    "/v1/videos",
 ];
 
 /// Declares what handlers may ask for, each as an argument of its own.
@@ -110,9 +123,10 @@ parts! {
     clock: Arc<dyn Clock>,
     dispatcher: Arc<Dispatcher>,
     fleet: SharedFleet,
+    idempotency: Arc<Idempotency>,
     keys: Arc<KeyTable>,
     lifecycle: Lifecycle,
-    prices: Arc<PriceList>,
+    rates: Arc<Rates>,
     shares: Arc<Shares>,
     sign_in: Arc<SignIn>,
     started_at: StartedAt,
@@ -149,9 +163,12 @@ async fn fallback(request: Request) -> Response {
             "service": "cocoon-gateway",
             "version": env!("CARGO_PKG_VERSION"),
             "openai_base_url": "/v1",
-            "documentation": "openapi.yaml and README.md in the source repository",
+            "documentation": "/docs",
         });
         return axum::Json(pointers).into_response();
+    }
+    if asks_for_response(&method, &path) {
+        return Problem::NotFound { what: "response", code: "response_not_found" }.into_response();
     }
     let is_below = |route: &str| {
         path.strip_prefix(route).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
@@ -162,6 +179,19 @@ async fn fallback(request: Request) -> Response {
         RouteProblem::Unknown { method, path }
     };
     Problem::from(problem).into_response()
+}
+
+/// Whether the request is for a response that was made before. None is ever stored, so there is
+/// none with any id.
+fn asks_for_response(method: &Method, path: &str) -> bool {
+    let Some(rest) = path.strip_prefix("/v1/responses/") else { return false };
+    let is_id = |id: &str| !id.is_empty() && id != "compact" && id != "input_tokens";
+    let parts: Vec<&str> = rest.splitn(3, '/').collect();
+    match *parts {
+        [id] => is_id(id) && matches!(*method, Method::GET | Method::DELETE),
+        [id, "input_items"] => is_id(id) && method == Method::GET,
+        _ => false,
+    }
 }
 
 async fn wrong_method(request: Request) -> Problem {

@@ -14,7 +14,7 @@ mod sign_in;
 mod throttle;
 mod uses;
 
-pub use authenticator::{AuthError, Authenticator};
+pub use authenticator::{AuthError, Authenticator, bearer_key};
 pub use identity::{IdentityError, SecretSeed};
 pub use key_table::{DEAD_KEYS_MAX, KeyTable};
 pub use principal::Principal;

@@ -33,7 +33,9 @@ use crate::edge::body::{BodyBudget, BodyLimits};
 use crate::edge::serve::{Site, serve};
 use crate::edge::share::Shares;
 use crate::edge::{self, EdgeParts};
+use crate::idempotency::{Idempotency, IdempotencyParts};
 use crate::jobs::{self, JobParts, Jobs};
+use crate::rates::Rates;
 use crate::uplink::{LateReceipt, SharedFleet, Uplink, UplinkConfig, UplinkError, UplinkParts};
 
 /// Receipts from workers' event channels that wait for the job; beyond that workers wait.
@@ -246,17 +248,20 @@ impl Parts<'_> {
         );
         let prices = Arc::new(config.prices.clone());
         let limits = config.limits;
+        let rates = Arc::new(Rates::new(limits.rates, self.clock.clone()));
+        let shares = Arc::new(Shares::new(limits.requests_per_wallet));
         let parts = ApiParts {
             authenticator: Arc::new(authenticator),
             body_budget: BodyBudget::new(limits.body_bytes_in_flight),
             body_limits: BodyLimits { bytes_max: limits.body_bytes, timeout: limits.body_timeout },
             clock: self.clock.clone(),
-            dispatcher: self.dispatcher(config, prices.clone(), jobs),
+            dispatcher: self.dispatcher(config, prices, rates.clone(), jobs),
             fleet: self.fleet.clone(),
+            idempotency: self.idempotency(config, shares.clone()),
             keys: key_table,
             lifecycle: self.stages.edge.clone(),
-            prices,
-            shares: Arc::new(Shares::new(limits.requests_per_wallet)),
+            rates,
+            shares,
             sign_in: Arc::new(sign_in),
             started_at: StartedAt(self.clock.now()),
             store: self.store.clone(),
@@ -265,16 +270,45 @@ impl Parts<'_> {
         let edge = EdgeParts {
             admission: Arc::new(Admission::new(limits.requests_in_flight)),
             drain_timeout: limits.body_timeout,
+            clock: self.clock.clone(),
         };
         Ok(edge::wrap(api::router(parts), &edge))
     }
 
-    fn dispatcher(&self, config: &Config, prices: Arc<PriceList>, jobs: Jobs) -> Arc<Dispatcher> {
+    fn idempotency(&self, config: &Config, shares: Arc<Shares>) -> Arc<Idempotency> {
+        Idempotency::new(IdempotencyParts {
+            store: self.store.clone(),
+            clock: self.clock.clone(),
+            lifecycle: self.stages.edge.clone(),
+            shares,
+            limits: config.idempotency,
+            client_stall_max: config.limits.client_stall_timeout,
+        })
+    }
+
+    fn dispatcher(
+        &self,
+        config: &Config,
+        prices: Arc<PriceList>,
+        rates: Arc<Rates>,
+        jobs: Jobs,
+    ) -> Arc<Dispatcher> {
+        let asked = &config.limits;
+        let standard = DispatchLimits::STANDARD;
         let limits = DispatchLimits {
-            request_timeout: config.limits.request_timeout,
-            completion_tokens_max: config.limits.completion_tokens,
+            request_timeout: asked.request_timeout,
+            first_frame_timeout: standard.first_frame_timeout.min(asked.first_token_timeout),
+            first_token_timeout: asked.first_token_timeout,
+            silence_max: asked.idle_stream_timeout,
+            keep_alive: asked.keep_alive,
+            client_stall_max: asked.client_stall_timeout,
+            items_max: asked.messages,
+            tools_max: asked.tools,
+            prompts_max: asked.prompts,
+            choices_max: asked.choices,
+            completion_tokens_max: asked.completion_tokens,
             commission_bp: config.commission_bp,
-            ..DispatchLimits::STANDARD
+            ..standard
         };
         Dispatcher::new(DispatchParts {
             store: self.store.clone(),
@@ -283,6 +317,7 @@ impl Parts<'_> {
             clock: self.clock.clone(),
             lifecycle: self.stages.dispatch.clone(),
             limits,
+            rates,
             jobs,
         })
     }

@@ -18,6 +18,7 @@ use cocoon_attest::policy::Policy;
 use cocoon_ton::Network;
 
 use crate::dispatch::PriceList;
+use crate::idempotency::IdempotencyLimits;
 
 pub use limits::Limits;
 pub use tls::Tls;
@@ -40,6 +41,8 @@ pub struct Config {
     /// The gateway's part of each charge, in basis points.
     pub commission_bp: u16,
     pub limits: Limits,
+    /// What is kept for requests that are repeated.
+    pub idempotency: IdempotencyLimits,
     pub telemetry: TelemetryConfig,
 }
 

@@ -1,10 +1,11 @@
 //! From an authenticated request to a worker's answer that is metered and paid.
 //!
-//! Flow: peek at the body → price and limits → a place in the outcome channel → reserve the worst
-//! case → ask workers until one begins to answer → forward its bytes as they are → settle before
-//! the last of them. [`ticket`] is what makes exactly one outcome leave for each reservation,
-//! [`relay`] judges a worker's frames, [`body`] is the streamed answer, [`settle`] turns outcomes
-//! into charges.
+//! Flow: peek at the body → price and limits → the wallet's rate → a place in the outcome channel →
+//! reserve the worst case → ask workers until one begins to answer → forward its bytes as they are
+//! → settle before the last of them. [`ticket`] is what makes exactly one outcome leave for each
+//! reservation, [`relay`] judges a worker's frames, [`body`] is the streamed answer, [`failure`]
+//! how it says that it broke, [`settle`] turns outcomes into charges. All endpoints go the same
+//! way; [`plan`] and [`failure`] are where they differ.
 //!
 //! Cost per request: one reservation and one settlement in the store, an assignment beside the
 //! worker's own latency, and no wait for the disk.
@@ -13,8 +14,13 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use bytes::Bytes;
+use cocoon_fleet::ServedModel;
+use cocoon_metering::PriceRow;
+use cocoon_openai_wire::endpoint::Endpoint;
 use cocoon_openai_wire::peek;
-use cocoon_primitives::{Assurance, Clock, ModelName, RequestId, Timestamp, TokenCount, WorkerId};
+use cocoon_primitives::{
+    Assurance, Clock, ModelKind, ModelName, Nano, RequestId, Timestamp, TokenCount, WalletAddress,
+};
 use cocoon_runtime::{Lifecycle, semconv};
 use cocoon_store::{Reservation, ReserveOutcome, Store};
 use http::{HeaderValue, Response, header};
@@ -24,11 +30,13 @@ use tracing::Instrument;
 
 use crate::auth::principal::Principal;
 use crate::jobs::Jobs;
+use crate::rates::Rates;
 use crate::uplink::{SharedFleet, lock};
 
 mod attempt;
 mod body;
 mod error;
+mod failure;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod frames;
@@ -43,17 +51,18 @@ mod stream;
 mod ticket;
 mod whole;
 
-pub use error::DispatchError;
+pub use error::{DispatchError, FundsError};
 pub use limits::DispatchLimits;
 pub use live::LiveRequests;
 pub use prices::{ModelPrice, PriceList};
 
+pub(crate) use body::KEEP_ALIVE;
 pub(crate) use live::Offer;
 pub(crate) use settle::{new_receipt, settle_patiently, usage_of};
 pub(crate) use ticket::{PayTerms, terms};
 
 use body::{MeteredBody, Opening};
-use stream::Pace;
+use stream::{Chosen, Pace};
 use ticket::{Agreement, Ticket, Verdict};
 
 /// The id of the receipt that this request will have: its own.
@@ -61,13 +70,25 @@ const RECEIPT_ID: &str = "cocoon-receipt-id";
 const ASSURANCE: &str = "cocoon-assurance";
 /// Absent where the status had to be sent before a worker answered.
 const WORKER: &str = "cocoon-worker";
+/// Absent where nothing was left out, and where the status had to be sent before.
+const DROPPED_TOOLS: &str = cocoon_uplink_wire::headers::DROPPED_TOOLS;
 
-/// A chat completion request whose sender is known.
+/// A request for inference whose sender is known.
 #[derive(Debug, Clone)]
 pub struct Call {
+    pub endpoint: Endpoint,
     pub request_id: RequestId,
     pub principal: Principal,
     pub body: Bytes,
+}
+
+/// A model as clients may use it now.
+#[derive(Debug, Clone)]
+pub struct OfferedModel {
+    pub served: ServedModel,
+    pub price: PriceRow,
+    /// Completion tokens of one choice; `None` where the model generates none.
+    pub completion_max: Option<u64>,
 }
 
 /// What a dispatcher is made of.
@@ -78,6 +99,7 @@ pub struct DispatchParts {
     pub clock: Arc<dyn Clock>,
     pub lifecycle: Lifecycle,
     pub limits: DispatchLimits,
+    pub rates: Arc<Rates>,
     pub jobs: Jobs,
 }
 
@@ -88,6 +110,7 @@ pub struct Dispatcher {
     prices: Arc<PriceList>,
     clock: Arc<dyn Clock>,
     limits: DispatchLimits,
+    rates: Arc<Rates>,
     live: LiveRequests,
     endings: mpsc::Sender<ticket::Ending>,
 }
@@ -95,7 +118,7 @@ pub struct Dispatcher {
 impl Dispatcher {
     /// A dispatcher, its settlement running as a tracked task.
     pub fn new(parts: DispatchParts) -> Arc<Self> {
-        let DispatchParts { store, fleet, prices, clock, lifecycle, limits, jobs } = parts;
+        let DispatchParts { store, fleet, prices, clock, lifecycle, limits, rates, jobs } = parts;
         let (endings, outcomes) = mpsc::channel(limits.requests_open_max);
         let settler = settle::Settler {
             store: store.clone(),
@@ -107,16 +130,16 @@ impl Dispatcher {
             soft: lifecycle.soft().clone(),
         };
         settle::start(settler, outcomes, &lifecycle);
-        Arc::new(Self { store, fleet, prices, clock, limits, live: jobs.live, endings })
+        Arc::new(Self { store, fleet, prices, clock, limits, rates, live: jobs.live, endings })
     }
 
-    /// Answers a chat completion request, streamed or whole as it asks.
+    /// Answers a request, streamed or whole as it asks.
     ///
     /// Dropping the future, or later the response's body, cancels the request: the worker is told
     /// at once, and what was generated until then is settled.
-    pub async fn chat(self: &Arc<Self>, call: Call) -> Result<Response<Body>, DispatchError> {
+    pub async fn answer(self: &Arc<Self>, call: Call) -> Result<Response<Body>, DispatchError> {
         let (ticket, facts) = self.reserve(&call).await?;
-        let deadline = ticket.agreement().deadline;
+        let agreement = ticket.agreement().clone();
         let fleet = self.clone();
         let choose = move |agreement: &Agreement, asked: &[_]| fleet.choose(agreement, asked);
         let mut opening: Opening = Box::pin(attempt::open(self.clone(), call.body, ticket, choose));
@@ -136,7 +159,7 @@ impl Dispatcher {
             }
             // Proxies and clients give up on a silent connection: from here on comments flow, and
             // an error can only come as an event.
-            Err(_) => (MeteredBody::waiting(opening, self.pace(), deadline), None),
+            Err(_) => (MeteredBody::waiting(opening, &agreement, self.pace()), None),
         };
         self.live.watch(facts.request_id, body.cell());
         let mut response = Response::new(Body::new(body));
@@ -146,7 +169,8 @@ impl Dispatcher {
 
     /// Prices a request and sets its worst case aside.
     async fn reserve(&self, call: &Call) -> Result<(Ticket, Facts), DispatchError> {
-        let peek = peek::chat(&call.body)?;
+        let peek = peek::read(call.endpoint, &call.body)?;
+        self.limits.check(call.endpoint, &peek)?;
         let unknown = || DispatchError::UnknownModel { model: peek.model.to_string() };
         let model: ModelName = peek.model.parse().map_err(|_| unknown())?;
         let price = self.prices.row(&model).ok_or_else(unknown)?;
@@ -154,8 +178,13 @@ impl Dispatcher {
         let Some(served) = self.served(&model, now) else {
             return Err(if self.is_known(&model) { DispatchError::NoWorker } else { unknown() });
         };
+        if served.kind != kind(call.endpoint) {
+            return Err(wrong_kind(&served, call.endpoint));
+        }
         let body_bytes = call.body.len();
         let plan = plan::plan(&peek, body_bytes, price, served.context_length, &self.limits);
+        let worst = plan.prompt_max.saturating_add(u64::from(plan.completion_max));
+        let tokens = self.rates.tokens(call.principal.wallet, worst)?;
         let saturated = || DispatchError::Saturated { retry_after_ms: attempt::RETRY_AFTER_MS };
         let slot = self.endings.clone().try_reserve_owned().map_err(|_| saturated())?;
         let Some(seat) = self.live.enter(call.request_id) else {
@@ -165,6 +194,7 @@ impl Dispatcher {
         getrandom::fill(&mut pay_blind).map_err(|_| saturated())?;
         let opened = Instant::now();
         let agreement = Arc::new(Agreement {
+            endpoint: call.endpoint,
             request_id: call.request_id,
             wallet: call.principal.wallet,
             model,
@@ -175,6 +205,7 @@ impl Dispatcher {
             is_streamed: peek.stream,
             pay_blind,
             commission_bp: self.limits.commission_bp,
+            begun_at: now,
             not_after: now.saturating_add(self.limits.request_timeout),
             opened,
             deadline: opened + self.limits.request_timeout,
@@ -200,7 +231,7 @@ impl Dispatcher {
             assurance: served.assurance,
             is_streamed: peek.stream,
         };
-        let ticket = Ticket::new(agreement, seat, slot);
+        let ticket = Ticket::new(agreement, seat, tokens, slot);
         Ok((self.hold(ticket, reservation).await?, facts))
     }
 
@@ -212,6 +243,7 @@ impl Dispatcher {
         reservation: Reservation,
     ) -> Result<Ticket, DispatchError> {
         let needed = reservation.amount;
+        let principal = Principal { wallet: reservation.wallet, key: reservation.key };
         let span = tracing::info_span!(
             "chat.reserve",
             request.id = %reservation.request_id, amount_nano = needed.get(),
@@ -220,10 +252,12 @@ impl Dispatcher {
         let refused = match self.store.reserve(reservation).instrument(span).await {
             Ok(ReserveOutcome::Reserved) => return Ok(ticket),
             Ok(ReserveOutcome::InsufficientFunds { available }) => {
-                DispatchError::InsufficientFunds { needed, available }
+                let held = self.held_of_wallet(principal.wallet).await;
+                FundsError::Balance { needed, available, held }.into()
             }
             Ok(ReserveOutcome::KeyCapReached { remaining }) => {
-                DispatchError::KeyCapReached { remaining }
+                let held = self.held_of_key(principal).await;
+                FundsError::KeyCap { needed, remaining, held }.into()
             }
             Ok(ReserveOutcome::Duplicate) => duplicate(),
             Err(error) => {
@@ -236,7 +270,42 @@ impl Dispatcher {
         Err(refused)
     }
 
-    fn served(&self, model: &ModelName, now: Timestamp) -> Option<cocoon_fleet::ServedModel> {
+    /// Refuses a wallet that has nothing to spend before its large body is read; whether a request
+    /// can be paid for is decided by its reservation.
+    pub async fn check_funds(&self, wallet: WalletAddress) -> Result<(), DispatchError> {
+        let balance = self.store.balance(wallet).await?;
+        if balance.available > Nano::ZERO || self.prices.has_free() {
+            return Ok(());
+        }
+        Err(FundsError::Nothing { held: balance.reserved }.into())
+    }
+
+    /// What can be asked for now: models that are served and have a price, by name.
+    pub fn offers(&self) -> Vec<OfferedModel> {
+        let served = lock(&self.fleet).models(self.clock.now());
+        let offer = |served: ServedModel| {
+            let price = self.prices.row(&served.name)?;
+            let choice_max = plan::choice_max(price, served.context_length, &self.limits);
+            let completion_max = (served.kind == ModelKind::Chat).then_some(choice_max);
+            Some(OfferedModel { served, price: price.row, completion_max })
+        };
+        served.into_iter().filter_map(offer).collect()
+    }
+
+    /// What the wallet's running requests may still give back; for a refusal, so a store that does
+    /// not say counts as nothing.
+    async fn held_of_wallet(&self, wallet: WalletAddress) -> Nano {
+        self.store.balance(wallet).await.map_or(Nano::ZERO, |balance| balance.reserved)
+    }
+
+    /// The same of the key's own cap.
+    async fn held_of_key(&self, principal: Principal) -> Nano {
+        let keys = self.store.list_keys(principal.wallet).await.unwrap_or_default();
+        let key = keys.iter().find(|key| Some(key.id) == principal.key);
+        key.map_or(Nano::ZERO, |key| key.reserved)
+    }
+
+    fn served(&self, model: &ModelName, now: Timestamp) -> Option<ServedModel> {
         let fleet = lock(&self.fleet);
         fleet.models(now).into_iter().find(|served| served.name == *model)
     }
@@ -270,23 +339,44 @@ impl Facts {
     fn write_head(
         &self,
         response: &mut Response<Body>,
-        chosen: Option<(WorkerId, Assurance)>,
+        chosen: Option<Chosen>,
         content_type: &'static str,
     ) {
         let text = |value: String| HeaderValue::try_from(value).expect("an id is visible ASCII");
         let head = response.headers_mut();
         head.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
         head.insert(RECEIPT_ID, text(self.request_id.to_string()));
-        let assurance = chosen.map_or(self.assurance, |(_, assurance)| assurance);
+        let assurance = chosen.as_ref().map_or(self.assurance, |chosen| chosen.assurance);
         head.insert(ASSURANCE, HeaderValue::from_static(assurance.as_str()));
-        if let Some((worker, _)) = chosen {
+        if let Some(Chosen { worker, dropped_tools, .. }) = chosen {
             head.insert(WORKER, text(worker.to_string()));
+            if let Some(dropped_tools) = dropped_tools {
+                head.insert(DROPPED_TOOLS, dropped_tools);
+            }
         }
         if self.is_streamed {
             head.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
             head.insert("x-accel-buffering", HeaderValue::from_static("no"));
         }
     }
+}
+
+/// What a model has to make to answer at this endpoint.
+pub(crate) fn kind(endpoint: Endpoint) -> ModelKind {
+    match endpoint {
+        Endpoint::ChatCompletions | Endpoint::Responses | Endpoint::Completions => ModelKind::Chat,
+        Endpoint::Embeddings => ModelKind::Embedding,
+    }
+}
+
+fn wrong_kind(served: &ServedModel, endpoint: Endpoint) -> DispatchError {
+    let made = match served.kind {
+        ModelKind::Chat => "generates text",
+        ModelKind::Embedding => "makes embeddings",
+    };
+    let message = format!("The model '{}' {made}: it is not for {}.", served.name, endpoint.path());
+    let (param, code) = (Some("model".to_owned()), "model_not_supported");
+    DispatchError::InvalidRequest { message, param, code }
 }
 
 fn duplicate() -> DispatchError {

@@ -25,15 +25,18 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::middleware::{from_fn, from_fn_with_state};
+use cocoon_primitives::Clock;
 
 use admission::Admission;
 
 /// What the edge needs to know.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct EdgeParts {
     pub admission: Arc<Admission>,
     /// How long a refused request may go on sending.
     pub drain_timeout: Duration,
+    /// Request ids begin with the time.
+    pub clock: Arc<dyn Clock>,
 }
 
 /// Puts the edge around `routes`; the last layer added is the outermost.
@@ -43,7 +46,7 @@ pub fn wrap(routes: Router, parts: &EdgeParts) -> Router {
         .layer(from_fn_with_state(unread::Drains::new(parts.drain_timeout), unread::drain))
         .layer(from_fn(recover::recover))
         .layer(from_fn(cors::cors))
-        .layer(from_fn(observe::observe))
+        .layer(from_fn_with_state(Arc::clone(&parts.clock), observe::observe))
 }
 
 #[cfg(test)]

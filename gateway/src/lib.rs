@@ -2,8 +2,9 @@
 //!
 //! [`edge`] turns connections into requests and errors into answers, [`api`] lists the routes,
 //! [`auth`] says who asks, [`dispatch`] carries a request to a worker and settles what it cost,
-//! [`uplink`] admits workers, [`jobs`] does what no request waits for. [`compose`] is the only
-//! module that names all of them together.
+//! [`idempotency`] answers repeats, [`rates`] says how fast a wallet may go, [`uplink`] admits
+//! workers, [`jobs`] does what no request waits for. [`compose`] is the only module that names all
+//! of them together.
 
 pub mod api;
 pub mod auth;
@@ -12,5 +13,7 @@ pub mod compose;
 pub mod config;
 pub mod dispatch;
 pub mod edge;
+pub mod idempotency;
 pub mod jobs;
+pub mod rates;
 pub mod uplink;

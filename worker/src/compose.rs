@@ -53,17 +53,19 @@ pub async fn start(
         Some(listen) => Some(show_metrics(listen, &lifecycle).await?),
         None => None,
     };
-    let engine = engine::start(&config.engine, &lifecycle, Arc::clone(&clock)).await?;
+    let engine = engine::start_all(&config.engines, &lifecycle, Arc::clone(&clock)).await?;
     let workload = workload(&*engine).ok_or(StartError::NoModel)?;
     let receipt_key = ReceiptKey::from_seed(&seed());
     let worker_id = receipt_key.worker_id();
     let outbox = Arc::new(ReceiptOutbox::new());
-    let surface = Surface::new(Arc::clone(&engine), Arc::clone(&outbox), Arc::clone(&clock));
+    let (served, receipts) = (Arc::clone(&engine), Arc::clone(&outbox));
+    let surface = Surface::new(served, receipts, Arc::clone(&clock), config.limits);
+    let queues = config.engines.iter().map(EngineConfig::queue);
     let link_config = LinkConfig {
         gateway: config.gateway,
         gateway_spki_sha256: config.gateway_spki_sha256,
         payee: config.payee,
-        queue: queue(&config.engine),
+        queue: queues.fold(0, u32::saturating_add),
     };
     let link = Link::new(
         link_config,
@@ -100,6 +102,7 @@ fn workload(engine: &dyn Engine) -> Option<Workload> {
         .into_iter()
         .map(|card| WorkloadModel {
             name: card.name,
+            kind: card.kind,
             manifest_digest: Digest::from_bytes(card.manifest_digest),
             context_length: u64::from(card.context_length),
             engine: card.engine.to_owned(),
@@ -109,14 +112,6 @@ fn workload(engine: &dyn Engine) -> Option<Workload> {
         .collect();
     let image = concat!("cocoon-worker ", env!("CARGO_PKG_VERSION")).to_owned();
     (!models.is_empty()).then_some(Workload { image, models })
-}
-
-fn queue(config: &EngineConfig) -> u32 {
-    match config {
-        EngineConfig::Mistralrs(config) => config.queue,
-        EngineConfig::OpenaiUpstream(config) => config.queue,
-        EngineConfig::Scripted(config) => config.queue,
-    }
 }
 
 fn seed() -> [u8; 32] {

@@ -3,6 +3,8 @@
 //! `raw` is the file as its author wrote it; [`Config`] is what the program runs on. Between
 //! them stands one check that reports every problem at once, before anything is started.
 
+mod engines;
+mod limits;
 mod raw;
 #[cfg(test)]
 mod tests;
@@ -16,6 +18,7 @@ use cocoon_primitives::{Digest, WalletAddress};
 
 use crate::engine::EngineConfig;
 use crate::evidence::{EvidenceSource, RootKeyError};
+use crate::serve::Limits;
 
 /// Bytes in a configuration file at most.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
@@ -31,7 +34,10 @@ pub struct Config {
     pub gateway_spki_sha256: Digest,
     /// Who earns this worker's share.
     pub payee: WalletAddress,
-    pub engine: EngineConfig,
+    /// At least one; no two are known to serve the same model.
+    pub engines: Vec<EngineConfig>,
+    /// What one request may hold.
+    pub limits: Limits,
     /// The secret that makes evidence is read with the file.
     pub evidence: EvidenceSource,
     /// Where metrics and liveness are shown; `None` shows them nowhere.
@@ -70,6 +76,8 @@ pub enum Problem {
     Payee,
     #[error("engine: {0}")]
     Engine(String),
+    #[error("limits.{0}")]
+    Limit(String),
     #[error("evidence.kind \"{0}\" is not one that this build has")]
     EvidenceKind(String),
     #[error("mode = \"production\" refuses software evidence")]

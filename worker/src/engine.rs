@@ -1,6 +1,7 @@
 //! What generates: one trait, three engines behind it.
 //!
-//! [`start`] makes the engine that the configuration names: `mistralrs` drives the child process
+//! [`start_all`] makes the engines that the configuration names, several of them as one that routes
+//! by model; [`start`] makes a single one: `mistralrs` drives the child process
 //! `cocoon-engine`, `openai-upstream` any server with an OpenAI URL (vLLM, SGLang, llama.cpp),
 //! `scripted` writes known text at a known pace for tests and load.
 //!
@@ -25,18 +26,19 @@ mod manifest;
 mod mistralrs;
 mod openai_upstream;
 mod scripted;
+mod several;
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-use cocoon_primitives::{Clock, ModelName, RequestId};
+use cocoon_primitives::{Clock, ModelKind, ModelName, RequestId};
 use cocoon_runtime::Lifecycle;
 use serde_json::Value;
 use thiserror::Error;
 use tokio::sync::mpsc;
 
 pub use cocoon_engine_wire::{
-    Channel, Constraint, FinishReason, Sampling, TokenLogprob, ToolChoice, TopLogprob, Usage,
+    Channel, Constraint, EmbedInput, FinishReason, Reasoning, Sampling, TokenLogprob, ToolChoice,
+    TopLogprob, Usage,
 };
 pub use config::{EngineConfig, MistralrsConfig, OpenaiUpstreamConfig, ScriptedConfig};
 pub use hub::HubError;
@@ -46,6 +48,7 @@ pub use manifest::{ManifestError, model_digest};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModelCard {
     pub name: ModelName,
+    pub kind: ModelKind,
     /// Prompt and completion together.
     pub context_length: u32,
     /// SHA-256 over the model's files and the settings that shape its answers: [`model_digest`].
@@ -62,25 +65,45 @@ pub struct ModelCard {
 pub struct Job {
     pub request_id: RequestId,
     pub model: ModelName,
-    /// OpenAI messages, content flattened to a string or null.
-    pub messages: Vec<Value>,
-    /// OpenAI tool definitions.
-    pub tools: Vec<Value>,
+    pub input: Input,
     pub tool_choice: ToolChoice,
+    /// Whether one answer may hold more than one call.
+    pub parallel_tool_calls: bool,
+    pub reasoning: Reasoning,
     pub sampling: Sampling,
     /// At most [`STOPS_MAX`] texts; none of them ever reaches the client.
     pub stop: Vec<String>,
     pub constraint: Constraint,
     /// How many likeliest tokens to report for each token; `None` reports nothing.
     pub logprobs: Option<u8>,
-    /// Completion tokens, reasoning included. An engine lowers it to what its context leaves.
+    /// Completion tokens, reasoning included. An engine lowers it to what its context leaves. Of no
+    /// meaning where texts are embedded.
     pub max_tokens: u32,
-    /// The client's body, for engines by URL.
-    pub raw: Bytes,
+}
+
+/// What an answer starts from.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Input {
+    Chat {
+        /// OpenAI messages, content flattened to a string or null.
+        messages: Vec<Value>,
+        /// OpenAI tool definitions.
+        tools: Vec<Value>,
+    },
+    /// Text to go on from, without a template.
+    Text(String),
+    /// The same as token ids of the model's own vocabulary.
+    Tokens(Vec<u32>),
+    /// At most [`EMBED_INPUTS_MAX`] texts to embed; answered by `Embedding` events, one for each in
+    /// order, and no deltas.
+    Embed(Vec<EmbedInput>),
 }
 
 /// Stop texts of one job.
 pub const STOPS_MAX: usize = 16;
+
+/// Texts of one job that embeds.
+pub const EMBED_INPUTS_MAX: usize = 2048;
 
 /// What comes out of a job, in order.
 #[derive(Debug, Clone, PartialEq)]
@@ -103,6 +126,11 @@ pub enum EngineEvent {
         name: String,
         arguments: String,
         completion_tokens: u32,
+    },
+    /// The vector of the input at `index`, of unit length.
+    Embedding {
+        index: u32,
+        vector: Vec<f32>,
     },
     Finished {
         finish: FinishReason,
@@ -206,6 +234,27 @@ pub async fn start(
     }
 }
 
+/// Starts every engine that `configs` name, all at once, as one engine.
+pub async fn start_all(
+    configs: &[EngineConfig],
+    lifecycle: &Lifecycle,
+    clock: Arc<dyn Clock>,
+) -> Result<Arc<dyn Engine>, EngineStartError> {
+    let starts = configs.iter().map(|config| start(config, lifecycle, Arc::clone(&clock)));
+    let mut engines = futures_util::future::try_join_all(starts).await?;
+    match engines.pop() {
+        None => Err(EngineStartError::Config("there is no engine".to_owned())),
+        Some(engine) if engines.is_empty() => Ok(engine),
+        Some(last) => {
+            engines.push(last);
+            let several = several::Several::new(engines).map_err(|model| {
+                EngineStartError::Config(format!("two engines serve the model {model}"))
+            })?;
+            Ok(Arc::new(several))
+        }
+    }
+}
+
 /// What a job may not carry to any engine: numbers that JSON cannot say, too many stops.
 fn check_job(job: &Job) -> Result<(), EngineError> {
     let sampling = &job.sampling;
@@ -224,7 +273,11 @@ fn check_job(job: &Job) -> Result<(), EngineError> {
     if job.stop.len() > STOPS_MAX || job.stop.iter().any(String::is_empty) {
         return Err(invalid("stop", "has too many or empty texts"));
     }
-    if job.max_tokens == 0 {
+    if let Input::Embed(inputs) = &job.input {
+        if !(1..=EMBED_INPUTS_MAX).contains(&inputs.len()) {
+            return Err(invalid("input", "has no texts, or too many"));
+        }
+    } else if job.max_tokens == 0 {
         return Err(invalid("max_completion_tokens", "must be at least 1"));
     }
     Ok(())

@@ -1,10 +1,12 @@
-//! The OpenAI surface: chat completions, whatever engine stands behind them.
+//! The OpenAI surface: chat completions, responses, completions and embeddings, whatever engine
+//! stands behind them.
 //!
-//! Shape: [`Surface::handle`] reads what the gateway fixed for a request (`head`), turns the
-//! body into a job for the engine (`job`), and answers with an [`UplinkBody`] that renders the
-//! engine's events into the client's final bytes (`transcript`) inside frames (`body`), signs
-//! the receipt (`record`) and pads what would show lengths (`padding`). What cannot be served
-//! is a `refusal`: OpenAI's error object under a real status.
+//! Shape: [`Surface::handle`] reads what the gateway fixed for a request (`head`), turns the body
+//! into jobs for the engine and the shape of their answer (`plan`, with a module for each
+//! endpoint), and answers with an [`UplinkBody`] that runs the jobs (`fanout`), counts (`tally`),
+//! renders their events into the client's final bytes (`transcript`) inside frames (`body`), signs
+//! the receipt (`record`) and pads what would show lengths (`padding`). What cannot be served is
+//! a `refusal`: OpenAI's error object under a real status.
 //!
 //! Invariants:
 //! - No answer starts without the terms that its receipt repeats; none exceeds their limits,
@@ -18,11 +20,20 @@
 //! Source: the API design §1, §2, §6 and §9; the uplink decisions.
 
 mod body;
+mod chat;
+mod completions;
+mod conversation;
+mod embeddings;
+mod fanout;
 mod head;
-mod job;
+mod limits;
 mod padding;
+mod plan;
 mod record;
 mod refusal;
+mod responses;
+mod tally;
+mod tools;
 mod transcript;
 
 #[cfg(test)]
@@ -31,32 +42,41 @@ mod tests;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use cocoon_openai_wire::chat::ChatRequest;
+use cocoon_openai_wire::endpoint::Endpoint;
 use cocoon_primitives::Clock;
 use cocoon_runtime::{propagation, semconv};
 use cocoon_uplink_wire::headers;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Method, Request, Response};
+use tokio::time::Instant;
 use tracing::Instrument as _;
 
-use self::body::Live;
 pub use self::body::UplinkBody;
+use self::body::{Live, LiveParts};
+use self::fanout::Fanout;
 use self::head::Head;
-use self::job::Plan;
+pub use self::limits::Limits;
+use self::plan::{Plan, Shape};
 use self::record::{Record, RecordParts};
 use self::refusal::Refusal;
+use self::tally::Tally;
 use self::transcript::Transcript;
-use crate::engine::{Engine, EngineError, EngineEvent, Generation, ModelCard};
+use crate::engine::{Engine, EngineEvent, ModelCard};
 use crate::uplink::{LeaseContext, ReceiptOutbox};
 
-/// Bodies above this are parsed off the runtime's threads.
-const INLINE_PARSE_BYTES_MAX: usize = 64 * 1024;
+/// Bodies above this are parsed and hashed off the runtime's threads.
+const INLINE_BYTES_MAX: usize = 64 * 1024;
+
+/// Of one name in the header that tells which tools were left out, and of names in it.
+const TOOL_TYPE_BYTES_MAX: usize = 64;
+const TOOL_TYPES_SHOWN_MAX: usize = 16;
 
 /// Serves OpenAI requests that arrive over the uplink.
 pub struct Surface {
     engine: Arc<dyn Engine>,
     receipts: Arc<ReceiptOutbox>,
     clock: Arc<dyn Clock>,
+    limits: Arc<Limits>,
 }
 
 impl Surface {
@@ -64,8 +84,9 @@ impl Surface {
         engine: Arc<dyn Engine>,
         receipts: Arc<ReceiptOutbox>,
         clock: Arc<dyn Clock>,
+        limits: Limits,
     ) -> Self {
-        Self { engine, receipts, clock }
+        Self { engine, receipts, clock, limits: Arc::new(limits) }
     }
 
     /// Answers one request of the gateway. The head is held until the engine has started, so that
@@ -86,40 +107,56 @@ impl Surface {
         lease: &Arc<LeaseContext>,
         request: &Request<Bytes>,
     ) -> Result<Response<UplinkBody>, Refusal> {
-        if request.uri().path() != headers::CHAT_PATH || request.method() != Method::POST {
+        let endpoint = Endpoint::from_path(request.uri().path());
+        let Some(endpoint) = endpoint.filter(|_| request.method() == Method::POST) else {
             return Err(Refusal::unknown_route());
-        }
+        };
         let now = self.clock.now();
-        let head = Head::read(request.headers())?;
+        let head = Head::read(endpoint, request.headers())?;
         head.admit(lease, now)?;
-        let chat = parse(request.body()).await?;
-        let card = self.card(&chat)?;
-        let plan = Plan::new(chat, request.body().clone(), &head, &card)?;
-        let span = span(&head, &plan, &card);
+        let body = request.body();
+        let (cards, limits) = (self.engine.models(), Arc::clone(&self.limits));
+        let (own_body, own_head) = (body.clone(), head.clone());
+        let (card, mut plan) = unhurried(body, move || {
+            plan::read(endpoint, &own_body, &own_head, cards, &limits)
+        })
+        .await?;
+        let span = span(endpoint, &head, &plan, &card);
         propagation::set_remote_parent(&span, request.headers());
-        let record = Record::open(RecordParts {
+        let parts = RecordParts {
             lease: Arc::clone(lease),
             outbox: Arc::clone(&self.receipts),
             clock: Arc::clone(&self.clock),
+            answer_id: plan.shape.answer_id(&head.request_id),
             head,
             card,
-            request_body: request.body(),
-            params: &plan.params,
+            request_body: body.clone(),
+            params: std::mem::take(&mut plan.params),
             started: now,
-        })?;
-        self.answer(plan, record, span.clone()).instrument(span).await
+        };
+        let record = unhurried(body, move || Record::open(parts)).await?;
+        self.answer(endpoint, plan, record, span.clone()).instrument(span).await
     }
 
     /// Starts the engine and waits for its first word.
     async fn answer(
         &self,
+        endpoint: Endpoint,
         plan: Plan,
         record: Record,
         span: tracing::Span,
     ) -> Result<Response<UplinkBody>, Refusal> {
-        let Plan { job, shape, limit, .. } = plan;
-        let mut generation = self.engine.generate(job)?;
-        let first = first_event(&mut generation).await?;
+        let Plan { jobs, shape, limit, dropped_tools, .. } = plan;
+        let (prompts, per_prompt) = (jobs.prompts(), jobs.per_prompt());
+        let tally = Tally::new(jobs.choices(), per_prompt, limit);
+        let (engine, width) = (Arc::clone(&self.engine), self.limits.choices_in_flight);
+        let deadline = Instant::now() + record.left();
+        let refused = |error| Refusal::from(error).about(endpoint);
+        let mut fanout = Fanout::start(engine, jobs, width, deadline).map_err(refused)?;
+        let first = match fanout.first().await {
+            EngineEvent::Failed(error) => return Err(refused(error)),
+            event => event,
+        };
         let prompt = match &first {
             EngineEvent::Started { prompt_tokens } => *prompt_tokens,
             _ => None,
@@ -127,55 +164,78 @@ impl Surface {
         if prompt.is_some_and(|tokens| tokens > record.prompt_tokens_max()) {
             return Err(Refusal::prompt_over_limit());
         }
-        let content_type = match shape.is_stream {
+        let mut first = vec![first];
+        if let Shape::Embeddings(shape) = &shape {
+            let event = fanout.first().await;
+            match &event {
+                EngineEvent::Embedding { vector, .. } => shape.check(vector.len())?,
+                EngineEvent::Failed(error) => return Err(refused(error.clone())),
+                _ => {}
+            }
+            first.push(event);
+        }
+        let content_type = match shape.is_stream() {
             true => HeaderValue::from_static("text/event-stream; charset=utf-8"),
             false => HeaderValue::from_static("application/json"),
         };
-        let transcript = Transcript::new(&shape, &record);
-        let live = Live::new(generation, first, transcript, record, limit, span);
-        let mut response = Response::new(UplinkBody::live(live));
-        response.headers_mut().insert(CONTENT_TYPE, content_type);
-        if let Some(tokens) = prompt {
-            response.headers_mut().insert(headers::PROMPT_TOKENS, tokens.into());
+        let transcript = Transcript::new(shape, &record);
+        let parts = LiveParts { endpoint, fanout, tally, transcript, record, span };
+        let mut response = Response::new(UplinkBody::live(Live::new(parts, first)));
+        let map = response.headers_mut();
+        map.insert(CONTENT_TYPE, content_type);
+        // Of several prompts only the first is known by now.
+        if let Some(tokens) = prompt.filter(|_| prompts == 1) {
+            map.insert(headers::PROMPT_TOKENS, tokens.into());
+        }
+        if let Some(dropped) = dropped_header(&dropped_tools) {
+            map.insert(headers::DROPPED_TOOLS, dropped);
         }
         Ok(response)
     }
-
-    fn card(&self, chat: &ChatRequest) -> Result<ModelCard, Refusal> {
-        let cards = self.engine.models();
-        let card = cards.into_iter().find(|card| card.name.as_str() == chat.model);
-        card.ok_or_else(Refusal::unknown_model)
-    }
 }
 
-/// Waits until the engine has started. A failure before that is the caller's to report.
-async fn first_event(generation: &mut Generation) -> Result<EngineEvent, Refusal> {
-    match generation.events.recv().await {
-        Some(EngineEvent::Failed(error)) => Err(error.into()),
-        Some(event) => Ok(event),
-        None => Err(EngineError::Crashed.into()),
+/// Does what takes as long as the body is, for a large one where it delays nobody.
+async fn unhurried<T: Send + 'static>(
+    body: &Bytes,
+    work: impl FnOnce() -> Result<T, Refusal> + Send + 'static,
+) -> Result<T, Refusal> {
+    if body.len() <= INLINE_BYTES_MAX {
+        return work();
     }
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|_| Refusal::internal("the request could not be read"))?
 }
 
-/// Parses a body, a large one where it delays nobody.
-async fn parse(body: &Bytes) -> Result<ChatRequest, Refusal> {
-    if body.len() <= INLINE_PARSE_BYTES_MAX {
-        return Ok(ChatRequest::parse(body)?);
+/// The types of the tools that were left out. Clients write them, so a name that no header can
+/// say is left out of the list.
+fn dropped_header(dropped: &[String]) -> Option<HeaderValue> {
+    let is_plain = |name: &&String| {
+        (1..=TOOL_TYPE_BYTES_MAX).contains(&name.len())
+            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.:".contains(&byte))
+    };
+    let names: Vec<_> = dropped.iter().filter(is_plain).map(String::as_str).collect();
+    let names = &names[..names.len().min(TOOL_TYPES_SHOWN_MAX)];
+    if dropped.is_empty() {
+        return None;
     }
-    let body = body.clone();
-    let parsed = tokio::task::spawn_blocking(move || ChatRequest::parse(&body)).await;
-    Ok(parsed.map_err(|_| Refusal::internal("the request could not be read"))??)
+    let text = if names.is_empty() { "unknown".to_owned() } else { names.join(",") };
+    HeaderValue::from_str(&text).ok()
 }
 
 /// One span for the whole answer. Neither prompt nor completion is ever recorded.
-fn span(head: &Head, plan: &Plan, card: &ModelCard) -> tracing::Span {
+fn span(endpoint: Endpoint, head: &Head, plan: &Plan, card: &ModelCard) -> tracing::Span {
     use tracing::field::Empty;
+    let operation = match endpoint {
+        Endpoint::ChatCompletions | Endpoint::Responses => semconv::OPERATION_CHAT,
+        Endpoint::Completions => "text_completion",
+        Endpoint::Embeddings => "embeddings",
+    };
     tracing::info_span!(
-        "chat",
+        "answer",
         otel.kind = "server",
         request.id = %head.request_id,
         request.attempt = head.attempt,
-        { semconv::GEN_AI_OPERATION_NAME } = semconv::OPERATION_CHAT,
+        { semconv::GEN_AI_OPERATION_NAME } = operation,
         { semconv::GEN_AI_PROVIDER_NAME } = semconv::PROVIDER,
         { semconv::GEN_AI_REQUEST_MODEL } = card.name.as_str(),
         { semconv::GEN_AI_REQUEST_MAX_TOKENS } = plan.limit,

@@ -17,12 +17,34 @@ pub struct Sampling {
     pub logit_bias: Vec<(u32, f32)>,
 }
 
-/// Whether the model may call a tool.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// Whether the model may, or must, call a tool.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ToolChoice {
     Auto,
     /// Tools are not shown to the model and no call is parsed.
     None,
+    /// At least one call, of any tool, and nothing else.
+    Required,
+    /// One call of this function, and nothing else.
+    Named(String),
+}
+
+/// How much a thinking model thinks before it answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Reasoning {
+    /// As its template does by itself.
+    Default,
+    Off,
+    Low,
+    Medium,
+    High,
+}
+
+/// One text to embed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum EmbedInput {
+    Text(String),
+    Tokens(Vec<u32>),
 }
 
 /// A shape that the answer must have.

@@ -16,10 +16,11 @@ mod stop;
 
 pub use frame::{FRAME_BYTES_MAX, FrameDecoder, WireError, encode};
 pub use job::{
-    Channel, Constraint, FinishReason, Sampling, TokenLogprob, ToolChoice, TopLogprob, Usage,
+    Channel, Constraint, EmbedInput, FinishReason, Reasoning, Sampling, TokenLogprob, ToolChoice,
+    TopLogprob, Usage,
 };
-pub use message::{Failure, FromEngine, Generate, Ready, ToEngine};
+pub use message::{Failure, FromEngine, Generate, Prompt, Ready, ToEngine};
 pub use stop::StopCut;
 
 /// Both sides carry this number; a child of another version is not used.
-pub const PROTOCOL: u32 = 2;
+pub const PROTOCOL: u32 = 3;

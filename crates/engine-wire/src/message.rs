@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::job::{Channel, Constraint, FinishReason, Sampling, TokenLogprob, ToolChoice, Usage};
+use crate::job::{
+    Channel, Constraint, EmbedInput, FinishReason, Reasoning, Sampling, TokenLogprob, ToolChoice,
+    Usage,
+};
 
 /// Worker → child.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -17,15 +20,32 @@ pub enum ToEngine {
     },
 }
 
+/// What an answer starts from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Prompt {
+    Chat {
+        /// A JSON array of messages in OpenAI's shape, content flattened to a string or null.
+        messages: String,
+        /// A JSON array of tool definitions in OpenAI's shape.
+        tools: String,
+        reasoning: Reasoning,
+    },
+    /// Text to go on from, without a template.
+    Text(String),
+    /// The same as token ids of the model's own vocabulary.
+    Tokens(Vec<u32>),
+    /// Texts to embed. Only an embedding model takes them, and it takes nothing else.
+    Embed(Vec<EmbedInput>),
+}
+
 /// One answer to generate. `id` is new for each job of one child.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Generate {
     pub id: u64,
-    /// A JSON array of messages in OpenAI's shape, content flattened to a string or null.
-    pub messages: String,
-    /// A JSON array of tool definitions in OpenAI's shape.
-    pub tools: String,
+    pub prompt: Prompt,
     pub tool_choice: ToolChoice,
+    /// Whether one answer may hold more than one call.
+    pub parallel_tool_calls: bool,
     pub sampling: Sampling,
     pub stop: Vec<String>,
     /// JSON text of a [`Constraint`]; see [`Generate::constrained`].
@@ -41,9 +61,13 @@ impl Generate {
     pub fn new(id: u64, max_tokens: u32, sampling: Sampling) -> Self {
         Self {
             id,
-            messages: "[]".to_owned(),
-            tools: "[]".to_owned(),
+            prompt: Prompt::Chat {
+                messages: "[]".to_owned(),
+                tools: "[]".to_owned(),
+                reasoning: Reasoning::Default,
+            },
             tool_choice: ToolChoice::Auto,
+            parallel_tool_calls: true,
             sampling,
             stop: Vec::new(),
             constraint: "\"None\"".to_owned(),
@@ -89,6 +113,12 @@ pub enum FromEngine {
         arguments: String,
         completion_tokens: u32,
     },
+    /// The vector of the input at `index`, of unit length.
+    Embedding {
+        id: u64,
+        index: u32,
+        vector: Vec<f32>,
+    },
     Finished {
         id: u64,
         finish: FinishReason,
@@ -114,6 +144,8 @@ pub struct Ready {
     pub vocab: u32,
     /// Jobs that it works on at once: what comes beyond waits silently.
     pub jobs: u16,
+    /// Numbers in a vector; 0 where the model generates text.
+    pub embedding_dimensions: u32,
 }
 
 /// Why a job ended without an answer.
@@ -126,6 +158,12 @@ pub enum Failure {
     },
     ContextLength {
         prompt: u64,
+        limit: u64,
+    },
+    /// One of several texts to embed is too long.
+    InputLength {
+        index: u32,
+        tokens: u64,
         limit: u64,
     },
     /// The engine failed; details are in the child's log. The worker restarts the child.

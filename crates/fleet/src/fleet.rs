@@ -184,6 +184,7 @@ impl<L: Clone> Fleet<L> {
                 }
                 let entry = served.entry(&model.name).or_insert_with(|| ServedModel {
                     name: model.name.clone(),
+                    kind: model.kind,
                     context_length: model.context_length,
                     assurance: member.lease.assurance,
                     workers: 0,

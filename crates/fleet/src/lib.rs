@@ -18,7 +18,7 @@ mod tests;
 use std::sync::Arc;
 
 use cocoon_attest::lease::Lease;
-use cocoon_primitives::{Assurance, ModelName, WorkerId};
+use cocoon_primitives::{Assurance, ModelKind, ModelName, WorkerId};
 
 pub use fleet::Fleet;
 
@@ -56,6 +56,7 @@ pub enum Unavailable {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServedModel {
     pub name: ModelName,
+    pub kind: ModelKind,
     /// The least of its workers.
     pub context_length: u64,
     pub assurance: Assurance,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use cocoon_attest::enrol::WorkloadModel;
-use cocoon_primitives::{Digest, LeaseId, Timestamp, WalletAddress};
+use cocoon_primitives::{Digest, LeaseId, ModelKind, Timestamp, WalletAddress};
 use proptest::prelude::*;
 
 use super::*;
@@ -28,6 +28,7 @@ fn lease(n: u8, assurance: Assurance) -> Lease {
         context_length: 1000 + u64::from(n),
         engine: "scripted".to_owned(),
         is_demo: true,
+        kind: ModelKind::Chat,
         owned_by: "cocoon".to_owned(),
     };
     Lease {

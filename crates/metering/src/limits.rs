@@ -15,7 +15,7 @@ pub fn prompt_bound(
     TokenCount::new(body_bytes).saturating_add(template_allowance).min(context_length)
 }
 
-/// The most completion tokens, all choices and reasoning included: what was asked for, at most
+/// The most completion tokens of one choice, reasoning included: what was asked for, at most
 /// the model's and the configuration's limits.
 #[must_use]
 pub fn completion_limit(

@@ -7,16 +7,18 @@
 //! that other servers send.
 
 mod answer;
+mod format;
 mod message;
 mod request;
+mod tool;
 
 pub use answer::{
     AnswerMessage, ChatCompletion, ChatCompletionChunk, Choice, ChunkChoice, CompletionDetails,
     Delta, FinishReason, Logprobs, PromptDetails, TokenLogprob, ToolCall, ToolCallDelta,
     ToolFunction, ToolFunctionDelta, TopLogprob, Usage,
 };
+pub use format::{NamedSchema, ResponseFormat};
 pub use message::{Content, Message, Part, Role};
-pub use request::{
-    ChatRequest, LOGIT_BIAS_MAX, ResponseFormat, STOP_BYTES_MAX, STOPS_MAX, StreamOptions,
-    TOP_LOGPROBS_MAX, Tool, ToolChoice,
-};
+pub use request::{ChatRequest, Effort, StreamOptions, TOP_LOGPROBS_MAX};
+pub(crate) use request::{effort, logit_bias, stop, stream_options};
+pub use tool::{FunctionTool, Tool, ToolChoice};

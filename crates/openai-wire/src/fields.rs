@@ -33,6 +33,11 @@ impl Fields {
         if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
     }
 
+    /// Where this object stands.
+    pub(crate) fn path(self) -> String {
+        self.path
+    }
+
     /// `None` where the field is absent or null.
     pub(crate) fn take(&mut self, key: &str) -> Option<Value> {
         self.map.remove(key).filter(|value| !value.is_null())

@@ -9,7 +9,12 @@
 //! Source: the OpenAI API reference for chat completions, and the HTML standard for event streams.
 
 pub mod chat;
+pub mod completions;
+pub mod embeddings;
+pub mod endpoint;
 pub mod error;
 mod fields;
+pub mod inputs;
 pub mod peek;
+pub mod responses;
 pub mod sse;

@@ -11,7 +11,7 @@ mod time;
 mod wallet;
 
 pub use id::{Digest, KeyId, LeaseId, RequestId, WorkerId};
-pub use model::{Assurance, ModelName};
+pub use model::{Assurance, ModelKind, ModelName};
 pub use money::{Nano, TokenCount, TokenPrice};
 pub use text::ParseError;
 pub use time::{Clock, MockClock, Timestamp};

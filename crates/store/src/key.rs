@@ -10,14 +10,16 @@ use crate::{Store, StoreError};
 
 /// Keys that one wallet may have alive, and that a listing shows beside the revoked ones.
 pub const KEYS_PER_WALLET_MAX: u32 = 100;
-/// Keys that one wallet may make within a day, whatever becomes of them. Requests refer to keys,
-/// so a dead key stays: this bounds how fast they add up.
+/// Keys that one wallet may make within a day, whatever becomes of them. A dead key stays while
+/// requests refer to it, and otherwise for a while: this bounds how fast they add up.
 pub const KEYS_PER_DAY_MAX: u32 = 200;
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// Rows of one wallet's listing.
 const LISTING_MAX: u32 = 1000;
 /// Uses that one call records.
 const TOUCHES_MAX: usize = 10_000;
+/// Dead keys that one call forgets.
+const FORGET_MAX: u32 = 1000;
 
 /// A key to be created. Only its secret's SHA-256 is kept.
 #[derive(Debug, Clone)]
@@ -181,6 +183,41 @@ impl Store {
                 (Sql(now), limit),
                 key_row,
             )
+        })
+        .await
+    }
+
+    /// Forgets keys that died before `before` and never served: no request refers to them, so no
+    /// listing of usage and no audit misses them. Answers how many; a call takes a thousand.
+    pub async fn forget_keys(&self, before: Timestamp) -> Result<usize, StoreError> {
+        // Looked for on a reader's thread: the writer only gets what is to go.
+        let unused = self
+            .read("key.unused", move |tx| {
+                tx.all(
+                    "-- key.unused
+                     SELECT id FROM api_keys k
+                     WHERE (revoked_at <= ?1 OR expires_at <= ?1) AND spent = 0 AND reserved = 0
+                       AND NOT EXISTS (SELECT 1 FROM requests WHERE key = k.id)
+                     LIMIT ?2",
+                    (Sql(before), FORGET_MAX),
+                    |row| row.get::<_, Sql<KeyId>>(0),
+                )
+            })
+            .await?;
+        if unused.is_empty() {
+            return Ok(0);
+        }
+        self.write("key.forget", move |tx| {
+            let mut forgotten = 0;
+            for id in unused {
+                forgotten += tx.execute(
+                    "-- key.forget
+                     DELETE FROM api_keys WHERE id = ?1 AND (revoked_at <= ?2 OR expires_at <= ?2)
+                       AND NOT EXISTS (SELECT 1 FROM requests WHERE key = ?1)",
+                    (id, Sql(before)),
+                )?;
+            }
+            Ok(forgotten)
         })
         .await
     }

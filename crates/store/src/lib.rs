@@ -1,4 +1,5 @@
-//! The gateway's durable state in one SQLite file: wallets, keys, the ledger, requests, receipts.
+//! The gateway's durable state in one SQLite file: wallets, keys, the ledger, requests, receipts,
+//! and the answers that idempotency keys repeat.
 //!
 //! Shape: one writer thread takes queued operations, runs each in a savepoint of one shared
 //! transaction, commits, then answers all of them (group commit). Reads run on a few reader
@@ -15,6 +16,7 @@
 mod audit;
 mod column;
 mod error;
+mod idempotency;
 mod key;
 mod nonce;
 mod posting;
@@ -33,6 +35,7 @@ mod writer;
 
 pub use audit::LedgerReport;
 pub use error::StoreError;
+pub use idempotency::{Claim, ClaimOutcome, Conclusion, ConclusionOutcome};
 pub use key::{CreateKeyOutcome, KEYS_PER_DAY_MAX, KEYS_PER_WALLET_MAX, KeyRow, NewKey};
 pub use receipt::{Countersignature, NewReceipt, ReceiptRow, Standing, Uncountersigned};
 pub use request::{RequestRow, RequestState};

@@ -11,7 +11,7 @@ use crate::StoreError;
 /// "cocn": tells this program's databases from others.
 const APPLICATION_ID: i64 = 0x636f_636e;
 /// The migration at index `i` takes a file from version `i` to `i + 1`.
-const MIGRATIONS: [&str; 1] = [include_str!("schema/0001.sql")];
+const MIGRATIONS: [&str; 2] = [include_str!("schema/0001.sql"), include_str!("schema/0002.sql")];
 
 /// What a file says about itself.
 struct Header {

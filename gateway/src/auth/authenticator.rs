@@ -58,6 +58,11 @@ impl Authenticator {
     }
 }
 
+/// The API key in a request's head, where it has one that is well-formed; nobody has looked it up.
+pub fn bearer_key(headers: &HeaderMap) -> Option<KeySecret> {
+    bearer(headers).ok().and_then(KeySecret::parse)
+}
+
 /// RFC 6750 §2.1; the scheme's case does not matter (RFC 9110 §11.1).
 fn bearer(headers: &HeaderMap) -> Result<&str, AuthError> {
     let header = headers.get(AUTHORIZATION).ok_or(AuthError::Missing)?;

@@ -1,5 +1,7 @@
 //! From the file to what the program runs on, with every problem collected.
 
+mod idempotency;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -12,6 +14,7 @@ use super::{
     ApiConfig, AuthConfig, Config, FieldProblem, Limits, Mode, Problems, TelemetryConfig, Tls, raw,
 };
 use crate::dispatch::{ModelPrice, PriceList};
+use crate::rates::RateLimits;
 
 const LEASE_SECONDS: u64 = 600;
 const SIGN_INS_PER_MINUTE: u32 = 120;
@@ -58,6 +61,7 @@ pub(super) fn check(raw: raw::Config) -> Result<Config, Problems> {
         prices: prices(&mut findings, &raw.model),
         commission_bp: commission(&mut findings, raw.billing.commission_bp),
         limits: limits(&mut findings, &raw.limits),
+        idempotency: idempotency::idempotency(&mut findings, &raw.idempotency),
         telemetry: telemetry(&mut findings, raw.telemetry),
     };
     if findings.0.is_empty() { Ok(config) } else { Err(Problems(findings.0)) }
@@ -242,19 +246,15 @@ fn commission(findings: &mut Findings, basis_points: Option<u16>) -> u16 {
 }
 
 fn limits(findings: &mut Findings, raw: &raw::Limits) -> Limits {
+    zero_limits(findings, raw);
     let standard = Limits::STANDARD;
-    let zeroes = [
-        ("connections", raw.connections == Some(0)),
-        ("requests_in_flight", raw.requests_in_flight == Some(0)),
-        ("requests_per_wallet", raw.requests_per_wallet == Some(0)),
-        ("body_bytes", raw.body_bytes == Some(0)),
-        ("body_timeout_ms", raw.body_timeout_ms == Some(0)),
-        ("header_timeout_ms", raw.header_timeout_ms == Some(0)),
-        ("request_timeout_ms", raw.request_timeout_ms == Some(0)),
-        ("completion_tokens", raw.completion_tokens == Some(0)),
-    ];
-    for (field, _) in zeroes.iter().filter(|(_, is_zero)| *is_zero) {
-        findings.add(format!("limits.{field}"), "must be at least 1");
+    for (field, asked, max) in
+        [("prompts", raw.prompts, standard.prompts), ("choices", raw.choices, standard.choices)]
+    {
+        if asked.is_some_and(|asked| asked > max) {
+            findings
+                .add(format!("limits.{field}"), format!("must be at most {max}: the API's own"));
+        }
     }
     if raw.body_bytes.is_some_and(|bytes| bytes > standard.body_bytes) {
         findings.add("limits.body_bytes", "must be at most 33554432: workers take no more");
@@ -265,16 +265,58 @@ fn limits(findings: &mut Findings, raw: &raw::Limits) -> Limits {
         findings.add("limits.body_bytes_in_flight", "must be at least body_bytes");
     }
     let span = |ms: Option<u64>, standard| ms.map_or(standard, Duration::from_millis);
+    let (per_minute, rates) = (standard.rates, raw);
     Limits {
         connections: raw.connections.unwrap_or(standard.connections),
         requests_in_flight: raw.requests_in_flight.unwrap_or(standard.requests_in_flight),
         requests_per_wallet: raw.requests_per_wallet.unwrap_or(standard.requests_per_wallet),
+        rates: RateLimits {
+            requests_per_minute: rates
+                .requests_per_minute
+                .unwrap_or(per_minute.requests_per_minute),
+            tokens_per_minute: rates.tokens_per_minute.unwrap_or(per_minute.tokens_per_minute),
+        },
         body_bytes,
         body_bytes_in_flight,
         body_timeout: span(raw.body_timeout_ms, standard.body_timeout),
         header_timeout: span(raw.header_timeout_ms, standard.header_timeout),
         request_timeout: span(raw.request_timeout_ms, standard.request_timeout),
+        first_token_timeout: span(raw.first_token_timeout_ms, standard.first_token_timeout),
+        idle_stream_timeout: span(raw.idle_stream_timeout_ms, standard.idle_stream_timeout),
+        keep_alive: span(raw.keep_alive_ms, standard.keep_alive),
+        client_stall_timeout: span(raw.client_stall_timeout_ms, standard.client_stall_timeout),
+        messages: raw.messages.unwrap_or(standard.messages),
+        tools: raw.tools.unwrap_or(standard.tools),
+        prompts: raw.prompts.unwrap_or(standard.prompts),
+        choices: raw.choices.unwrap_or(standard.choices),
         completion_tokens: raw.completion_tokens.unwrap_or(standard.completion_tokens),
+    }
+}
+
+/// Zero is no bound that anyone means; only `tools` may be none.
+fn zero_limits(findings: &mut Findings, raw: &raw::Limits) {
+    for (field, is_zero) in [
+        ("connections", raw.connections == Some(0)),
+        ("requests_in_flight", raw.requests_in_flight == Some(0)),
+        ("requests_per_wallet", raw.requests_per_wallet == Some(0)),
+        ("requests_per_minute", raw.requests_per_minute == Some(0)),
+        ("tokens_per_minute", raw.tokens_per_minute == Some(0)),
+        ("body_bytes", raw.body_bytes == Some(0)),
+        ("body_timeout_ms", raw.body_timeout_ms == Some(0)),
+        ("header_timeout_ms", raw.header_timeout_ms == Some(0)),
+        ("request_timeout_ms", raw.request_timeout_ms == Some(0)),
+        ("first_token_timeout_ms", raw.first_token_timeout_ms == Some(0)),
+        ("idle_stream_timeout_ms", raw.idle_stream_timeout_ms == Some(0)),
+        ("keep_alive_ms", raw.keep_alive_ms == Some(0)),
+        ("client_stall_timeout_ms", raw.client_stall_timeout_ms == Some(0)),
+        ("messages", raw.messages == Some(0)),
+        ("prompts", raw.prompts == Some(0)),
+        ("choices", raw.choices == Some(0)),
+        ("completion_tokens", raw.completion_tokens == Some(0)),
+    ] {
+        if is_zero {
+            findings.add(format!("limits.{field}"), "must be at least 1");
+        }
     }
 }
 

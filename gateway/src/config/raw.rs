@@ -26,6 +26,8 @@ pub(super) struct Config {
     #[serde(default)]
     pub(super) limits: Limits,
     #[serde(default)]
+    pub(super) idempotency: Idempotency,
+    #[serde(default)]
     pub(super) telemetry: Telemetry,
 }
 
@@ -87,12 +89,32 @@ pub(super) struct Limits {
     pub(super) connections: Option<usize>,
     pub(super) requests_in_flight: Option<usize>,
     pub(super) requests_per_wallet: Option<usize>,
+    pub(super) requests_per_minute: Option<u64>,
+    pub(super) tokens_per_minute: Option<u64>,
     pub(super) body_bytes: Option<usize>,
     pub(super) body_bytes_in_flight: Option<usize>,
     pub(super) body_timeout_ms: Option<u64>,
     pub(super) header_timeout_ms: Option<u64>,
     pub(super) request_timeout_ms: Option<u64>,
+    pub(super) first_token_timeout_ms: Option<u64>,
+    pub(super) idle_stream_timeout_ms: Option<u64>,
+    pub(super) keep_alive_ms: Option<u64>,
+    pub(super) client_stall_timeout_ms: Option<u64>,
+    pub(super) messages: Option<u32>,
+    pub(super) tools: Option<u32>,
+    pub(super) prompts: Option<u32>,
+    pub(super) choices: Option<u32>,
     pub(super) completion_tokens: Option<u64>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Idempotency {
+    pub(super) keep_hours: Option<u32>,
+    pub(super) bytes_per_account: Option<u64>,
+    pub(super) bytes_total: Option<u64>,
+    pub(super) rows_per_account: Option<u32>,
+    pub(super) answer_bytes_max: Option<usize>,
 }
 
 #[derive(Default, Deserialize)]

@@ -1,4 +1,5 @@
 use super::*;
+use crate::rates::RateLimits;
 
 /// The least that a gateway needs to be told.
 const SMALLEST: &str = r#"
@@ -29,6 +30,7 @@ fn the_smallest_file_has_every_default() {
     assert_eq!(config.mode, Mode::Development);
     assert_eq!(config.auth.network, Network::Testnet);
     assert_eq!(config.limits, Limits::STANDARD);
+    assert_eq!(config.idempotency, IdempotencyLimits::STANDARD);
     let price = config.prices.row(&"tiny-demo".parse().unwrap()).unwrap();
     assert_eq!(price.row.cached, price.row.prompt);
     assert!(config.prices.row(&"other".parse().unwrap()).is_none());
@@ -126,6 +128,28 @@ fn the_models_of_workers_may_be_pinned() {
 }
 
 #[test]
+fn what_is_kept_for_repeats_is_bounded() {
+    let with = |settings: &str| format!("{SMALLEST}\n[idempotency]\n{settings}\n");
+    let wrong = "keep_hours = 0\nrows_per_account = 0\nanswer_bytes_max = 67108865\n\
+                 bytes_per_account = 2\nbytes_total = 1";
+    let expected = ["keep_hours", "rows_per_account", "answer_bytes_max", "bytes_total"];
+    assert_eq!(fields(&with(wrong)), expected.map(|field| format!("idempotency.{field}")));
+    assert_eq!(fields(&with("keep_hours = 169")), ["idempotency.keep_hours"]);
+    assert!(matches!(Config::from_toml(&with("keep_days = 1")), Err(ConfigError::Syntax(_))));
+    let moved = "keep_hours = 2\nrows_per_account = 3\nanswer_bytes_max = 4\n\
+                 bytes_per_account = 5\nbytes_total = 6";
+    let expected = IdempotencyLimits {
+        keep: std::time::Duration::from_secs(7200),
+        rows_per_account: 3,
+        answer_bytes_max: 4,
+        bytes_per_account: 5,
+        bytes_total: 6,
+        ..IdempotencyLimits::STANDARD
+    };
+    assert_eq!(Config::from_toml(&with(moved)).unwrap().idempotency, expected);
+}
+
+#[test]
 fn limits_are_at_least_one_and_fit_each_other() {
     let with = |limits: &str| format!("{SMALLEST}\n[limits]\n{limits}\n");
     assert_eq!(fields(&with("requests_per_wallet = 0")), ["limits.requests_per_wallet"]);
@@ -133,4 +157,23 @@ fn limits_are_at_least_one_and_fit_each_other() {
     assert_eq!(fields(&tight), ["limits.body_bytes_in_flight"]);
     let limits = Config::from_toml(&tight.replace("999", "1000")).unwrap().limits;
     assert_eq!((limits.body_bytes, limits.body_bytes_in_flight), (1000, 1000));
+    let beyond = with("choices = 129\nprompts = 2049\nkeep_alive_ms = 0\ntokens_per_minute = 0");
+    let expected = ["tokens_per_minute", "keep_alive_ms", "prompts", "choices"];
+    assert_eq!(fields(&beyond), expected.map(|field| format!("limits.{field}")));
+    let moved = with(
+        "requests_per_minute = 1\nfirst_token_timeout_ms = 2\nidle_stream_timeout_ms = 3\n\
+         client_stall_timeout_ms = 4\nmessages = 5\ntools = 0",
+    );
+    let limits = Config::from_toml(&moved).unwrap().limits;
+    let ms = std::time::Duration::from_millis;
+    let expected = Limits {
+        rates: RateLimits { requests_per_minute: 1, ..Limits::STANDARD.rates },
+        first_token_timeout: ms(2),
+        idle_stream_timeout: ms(3),
+        client_stall_timeout: ms(4),
+        messages: 5,
+        tools: 0,
+        ..Limits::STANDARD
+    };
+    assert_eq!(limits, expected);
 }

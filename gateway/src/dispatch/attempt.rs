@@ -12,6 +12,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use cocoon_attest::receipt::LeaseFacts;
 use cocoon_fleet::{Pick, Unavailable};
+use cocoon_openai_wire::endpoint::Endpoint;
 use cocoon_openai_wire::error::ErrorBody;
 use cocoon_primitives::{WalletAddress, WorkerId};
 use cocoon_runtime::{propagation, semconv};
@@ -34,6 +35,8 @@ use crate::uplink::{LinkError, WorkerLink, lock};
 
 /// What a full worker is assumed to need where it does not say.
 pub(crate) const RETRY_AFTER_MS: u64 = 1000;
+/// The longest list of left-out tools that is passed on.
+const DROPPED_TOOLS_BYTES_MAX: usize = 4096;
 /// How long a refusal's body may take.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -85,6 +88,10 @@ pub(crate) async fn open(
     let mut asked: Vec<WorkerId> = Vec::new();
     let mut last_error = None;
     for attempt in 0..dispatcher.limits.attempts_max {
+        if Instant::now() >= dispatcher.first_token_end(&agreement) {
+            // Nobody is asked for what cannot come in time.
+            break;
+        }
         let candidate = match choose(&agreement, &asked) {
             Ok(candidate) => candidate,
             Err(unavailable) => {
@@ -103,14 +110,15 @@ pub(crate) async fn open(
             parent: &agreement.span,
             "chat.dispatch",
             request.id = %agreement.request_id, worker.id = %worker, attempt,
-            { semconv::GEN_AI_OPERATION_NAME } = semconv::OPERATION_CHAT,
+            { semconv::GEN_AI_OPERATION_NAME } = operation(agreement.endpoint),
             { semconv::GEN_AI_REQUEST_MODEL } = %agreement.model,
             { semconv::GEN_AI_REQUEST_MAX_TOKENS } = agreement.completion_max,
         );
         let begun = begin(&dispatcher, send, &body, &mut ticket).instrument(span).await;
         match begun {
-            Ok((frames, first)) => {
-                return Ok(Stream::new(frames, first, place, ticket, dispatcher.pace()));
+            Ok(Begun { frames, first, dropped_tools }) => {
+                let stream = Stream::new(frames, first, place, ticket, dispatcher.pace());
+                return Ok(stream.with_dropped_tools(dropped_tools));
             }
             Err(Refusal::Final(error)) => {
                 // Nothing was delivered, and the row may not even name this worker.
@@ -137,16 +145,33 @@ pub(crate) async fn open(
     Err(last_error.unwrap_or(DispatchError::NoWorker))
 }
 
+/// An answer that has begun.
+struct Begun {
+    frames: Frames,
+    first: Frame,
+    dropped_tools: Option<HeaderValue>,
+}
+
+/// As traces name it.
+fn operation(endpoint: Endpoint) -> &'static str {
+    match endpoint {
+        Endpoint::ChatCompletions | Endpoint::Responses => semconv::OPERATION_CHAT,
+        Endpoint::Completions => "text_completion",
+        Endpoint::Embeddings => "embeddings",
+    }
+}
+
 /// Sends the request to one worker and waits for its first frame with content.
 async fn begin(
     dispatcher: &Dispatcher,
     send: Send,
     body: &Bytes,
     ticket: &mut Ticket,
-) -> Result<(Frames, Frame), Refusal> {
+) -> Result<Begun, Refusal> {
     let agreement = ticket.agreement().clone();
     let service = ticket.service().expect("a worker was assigned just now");
-    let until = agreement.deadline.min(Instant::now() + dispatcher.limits.first_frame_timeout);
+    let patience = Instant::now() + dispatcher.limits.first_frame_timeout;
+    let until = dispatcher.first_token_end(&agreement).min(patience);
     let request = request(&agreement, service, body);
     let assigned = dispatcher.store.assign(
         agreement.request_id,
@@ -176,12 +201,15 @@ async fn begin(
     let prompt =
         prompt_tokens(response.headers(), agreement.prompt_max).map_err(|fault| faulty(&fault))?;
     ticket.set_prompt(prompt);
+    let dropped_tools = response.headers().get(headers::DROPPED_TOOLS).cloned();
+    let dropped_tools = dropped_tools.filter(|tools| tools.len() <= DROPPED_TOOLS_BYTES_MAX);
     let mut frames = Frames::new(response.into_body(), frame::PAYLOAD_BYTES_MAX);
     let first = first_frame(dispatcher, &agreement, until, &mut frames).await?;
-    Ok((frames, first))
+    Ok(Begun { frames, first, dropped_tools })
 }
 
-/// The first frame that is no heartbeat. Each heartbeat buys the worker more time.
+/// The first frame that is no heartbeat. Each heartbeat buys the worker more time, but for the
+/// first token there is an end to it.
 async fn first_frame(
     dispatcher: &Dispatcher,
     agreement: &Agreement,
@@ -199,7 +227,13 @@ async fn first_frame(
             Ok(Some(Ok(frame))) => match frame.kind {
                 FrameKind::Heartbeat => {
                     let patience = Instant::now() + dispatcher.limits.silence_max;
-                    until = agreement.deadline.min(until.max(patience));
+                    let is_waiting = frame.cumulative == 0 && agreement.completion_max > 0;
+                    let end = if is_waiting {
+                        dispatcher.first_token_end(agreement)
+                    } else {
+                        agreement.deadline
+                    };
+                    until = end.min(until.max(patience));
                 }
                 FrameKind::Error => return Err(failure(&frame)),
                 FrameKind::Data | FrameKind::Receipt => return Ok(frame),
@@ -212,7 +246,7 @@ fn request(agreement: &Agreement, service: &Service, body: &Bytes) -> Request<Fu
     let text = |value: String| {
         HeaderValue::try_from(value).expect("ids, numbers and base64 are visible ASCII")
     };
-    let mut request = Request::post(headers::CHAT_PATH)
+    let mut request = Request::post(agreement.endpoint.path())
         .header(header::CONTENT_TYPE, "application/json")
         .header(headers::REQUEST_ID, text(agreement.request_id.to_string()))
         .header(headers::ATTEMPT, service.attempt)
@@ -254,7 +288,7 @@ async fn refusal(response: Response<Upstream>) -> Refusal {
     let Ok(error) = serde_json::from_slice::<ErrorBody>(&body) else {
         return faulty(&Fault::UnreadableError);
     };
-    let error = WorkerError { status, retryable: is_retryable, body: error };
+    let error = WorkerError { status, retryable: is_retryable, body: error, event: None };
     judge(error, retry_after_ms)
 }
 
@@ -267,7 +301,7 @@ fn failure(frame: &Frame) -> Refusal {
 }
 
 fn judge(error: WorkerError, retry_after_ms: u64) -> Refusal {
-    let WorkerError { status, retryable, body } = error;
+    let WorkerError { status, retryable, body, event: _ } = error;
     let refused = DispatchError::WorkerRefused { status, body: body.to_json().into() };
     match (retryable, status) {
         (false, _) => Refusal::Final(refused),
@@ -290,6 +324,11 @@ fn faulty(fault: &Fault) -> Refusal {
 }
 
 impl Dispatcher {
+    /// When the wait for an answer's first token is over, whoever was asked for it.
+    fn first_token_end(&self, agreement: &Agreement) -> Instant {
+        agreement.deadline.min(agreement.opened + self.limits.first_token_timeout)
+    }
+
     /// The fleet's choice among those that were not asked yet.
     pub(super) fn choose(
         &self,

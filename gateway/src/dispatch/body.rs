@@ -1,8 +1,9 @@
 //! The body of a streamed answer: a worker's payloads, forwarded as they are and metered.
 //!
 //! Shape: waiting for an answer (comments only) → relaying → settling, with the last payload in
-//! hand → ended; or failing: an error event, a pause for it to leave, then an error that aborts
-//! the connection, so that a broken answer never looks like a whole one.
+//! hand → ended; or failing: an error event, then, unless the event itself is an end in the
+//! stream's protocol ([`super::failure`]), a pause for it to leave and an error that aborts the
+//! connection, so that a broken answer never looks like a whole one.
 //!
 //! Invariants: the last payload is forwarded only after its request was settled; dropping the
 //! body at any point resets the worker's stream and lets exactly one outcome leave.
@@ -20,16 +21,17 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::error::DispatchError;
+use super::failure::{End, Farewell, Teller};
 use super::frames::Frames;
 use super::stream::{Event, Pace, Stream};
-use super::ticket::{Closing, Verdict};
-use crate::edge::problem;
+use super::ticket::{Agreement, Closing, Verdict};
 
 /// How long an error event gets to leave before the connection is aborted: an abort discards
 /// what is still queued.
 const FLUSH: Duration = Duration::from_millis(100);
 
-const KEEP_ALIVE: Bytes = Bytes::from_static(b": keep-alive\n\n");
+/// A comment: no part of the answer.
+pub(crate) const KEEP_ALIVE: Bytes = Bytes::from_static(b": keep-alive\n\n");
 
 /// An answer that will come, or will not.
 pub(crate) type Opening = Pin<Box<dyn Future<Output = Result<Stream, DispatchError>> + Send>>;
@@ -54,6 +56,7 @@ pub(crate) struct StreamCell {
 #[derive(Debug)]
 struct State {
     phase: Phase,
+    teller: Teller,
     pace: Pace,
     deadline: Instant,
     /// When the client was given the part that it has not come back from.
@@ -79,6 +82,7 @@ enum Phase {
     Failing {
         closing: Option<oneshot::Receiver<Closing>>,
         event: Option<Bytes>,
+        end: End,
         flush: Option<Pin<Box<Sleep>>>,
     },
     Ended,
@@ -87,14 +91,14 @@ enum Phase {
 impl MeteredBody {
     /// The body of an answer that has begun.
     pub(crate) fn relaying(stream: Stream, pace: Pace) -> Self {
-        let deadline = stream.ticket().agreement().deadline;
-        Self { cell: StreamCell::new(Phase::Relaying(Box::new(stream)), pace, deadline) }
+        let agreement = stream.ticket().agreement().clone();
+        Self { cell: StreamCell::new(Phase::Relaying(Box::new(stream)), &agreement, pace) }
     }
 
     /// The body of an answer that is still waited for; begins with a comment at once.
-    pub(crate) fn waiting(opening: Opening, pace: Pace, deadline: Instant) -> Self {
+    pub(crate) fn waiting(opening: Opening, agreement: &Agreement, pace: Pace) -> Self {
         let phase = Phase::Waiting { opening, timer: None };
-        Self { cell: StreamCell::new(phase, pace, deadline) }
+        Self { cell: StreamCell::new(phase, agreement, pace) }
     }
 
     /// For the sweep of streams that nobody reads.
@@ -140,8 +144,9 @@ impl Drop for MeteredBody {
 }
 
 impl StreamCell {
-    fn new(phase: Phase, pace: Pace, deadline: Instant) -> Arc<Self> {
-        let state = State { phase, pace, deadline, handed: None, waker: None };
+    fn new(phase: Phase, agreement: &Agreement, pace: Pace) -> Arc<Self> {
+        let (teller, deadline) = (Teller::new(agreement), agreement.deadline);
+        let state = State { phase, teller, pace, deadline, handed: None, waker: None };
         Arc::new(Self { state: Mutex::new(state) })
     }
 
@@ -153,7 +158,8 @@ impl StreamCell {
         let overdue = now >= state.deadline && state.handed.is_some();
         if (stalled || overdue) && matches!(state.phase, Phase::Relaying(_) | Phase::Waiting { .. })
         {
-            let failing = Phase::Failing { closing: None, event: None, flush: None };
+            let failing =
+                Phase::Failing { closing: None, event: None, end: End::Abort, flush: None };
             let left = std::mem::replace(&mut state.phase, failing);
             let waker = state.waker.take();
             drop(state);
@@ -202,13 +208,13 @@ impl State {
                             Some(Poll::Ready(Some(Ok(last))))
                         }
                         Err(error) => {
-                            self.fail(&error, None);
+                            self.fail(self.teller.tell(&error), None);
                             None
                         }
                     }
                 }
             },
-            Phase::Failing { closing, event, flush } => {
+            Phase::Failing { closing, event, end, flush } => {
                 if let Some(waiting) = closing {
                     if Pin::new(waiting).poll(cx).is_pending() {
                         return Some(Poll::Pending);
@@ -217,6 +223,10 @@ impl State {
                 }
                 if let Some(event) = event.take() {
                     return Some(Poll::Ready(Some(Ok(event))));
+                }
+                if *end == End::Clean {
+                    self.phase = Phase::Ended;
+                    return None;
                 }
                 let flush =
                     flush.get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + FLUSH)));
@@ -233,13 +243,16 @@ impl State {
     fn opened(&mut self, opened: Result<Stream, DispatchError>) {
         match opened {
             Ok(stream) => self.phase = Phase::Relaying(Box::new(stream)),
-            Err(error) => self.fail(&error, None),
+            Err(error) => self.fail(self.teller.tell(&error), None),
         }
     }
 
     fn on_event(&mut self, event: Event) -> Option<Polled> {
         match event {
-            Event::Forward(payload) => Some(Poll::Ready(Some(Ok(payload)))),
+            Event::Forward(payload) => {
+                self.teller.forwarded(&payload);
+                Some(Poll::Ready(Some(Ok(payload))))
+            }
             Event::KeepAlive => Some(Poll::Ready(Some(Ok(KEEP_ALIVE)))),
             Event::Last(last) => {
                 let (frames, ticket) = self.take_stream().into_ticket();
@@ -247,9 +260,14 @@ impl State {
                 self.phase = Phase::Settling { closing, last, _frames: Box::new(frames) };
                 None
             }
-            Event::Broken(broken) => {
+            Event::Broken(mut broken) => {
+                let event = broken.take_event();
                 let closing = self.take_stream().break_off(&broken);
-                self.fail(&broken.into(), Some(closing));
+                let farewell = match event {
+                    Some(event) => self.teller.pass_on(event),
+                    None => self.teller.tell(&broken.into()),
+                };
+                self.fail(farewell, Some(closing));
                 None
             }
         }
@@ -262,19 +280,10 @@ impl State {
         }
     }
 
-    fn fail(&mut self, error: &DispatchError, closing: Option<oneshot::Receiver<Closing>>) {
-        self.phase = Phase::Failing { closing, event: Some(error_event(error)), flush: None };
+    fn fail(&mut self, farewell: Farewell, closing: Option<oneshot::Receiver<Closing>>) {
+        let Farewell { event, end } = farewell;
+        self.phase = Phase::Failing { closing, event: Some(event), end, flush: None };
     }
-}
-
-/// An error object as one event: JSON without line breaks.
-fn error_event(error: &DispatchError) -> Bytes {
-    let json = problem::in_band(error);
-    let mut event = Vec::with_capacity(json.len() + 8);
-    event.extend_from_slice(b"data: ");
-    event.extend_from_slice(&json);
-    event.extend_from_slice(b"\n\n");
-    event.into()
 }
 
 impl fmt::Debug for Phase {

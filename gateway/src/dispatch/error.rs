@@ -8,6 +8,8 @@ use cocoon_openai_wire::peek::PeekError;
 use cocoon_primitives::Nano;
 use cocoon_store::StoreError;
 
+use crate::rates::RateLimited;
+
 /// A request that ended without a whole answer. Nothing was charged for it unless a part of a
 /// stream had been delivered.
 #[derive(Debug, thiserror::Error)]
@@ -16,10 +18,10 @@ pub enum DispatchError {
     InvalidRequest { message: String, param: Option<String>, code: &'static str },
     #[error("no price and no worker for this model")]
     UnknownModel { model: String },
-    #[error("the balance does not cover the worst case")]
-    InsufficientFunds { needed: Nano, available: Nano },
-    #[error("the key's spend cap does not cover the worst case")]
-    KeyCapReached { remaining: Nano },
+    #[error("the request cannot be paid for")]
+    Funds(#[from] FundsError),
+    #[error("the wallet goes too fast")]
+    RateLimited(#[from] RateLimited),
     #[error("no worker serves this model at the moment")]
     NoWorker,
     #[error("every worker, or this gateway, is full")]
@@ -37,6 +39,31 @@ pub enum DispatchError {
     Deadline,
     #[error("failed to record the request")]
     Store(#[from] StoreError),
+}
+
+/// What money is missing. `held` is what running requests hold now, and may give back in part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum FundsError {
+    #[error("the balance does not cover the worst case")]
+    Balance { needed: Nano, available: Nano, held: Nano },
+    #[error("the key's spend cap does not cover the worst case")]
+    KeyCap { needed: Nano, remaining: Nano, held: Nano },
+    /// Found before the request was read.
+    #[error("nothing is available")]
+    Nothing { held: Nano },
+}
+
+impl FundsError {
+    /// Whether the request could be paid for if nothing was held.
+    pub(crate) fn is_held(&self) -> bool {
+        match *self {
+            Self::Balance { needed, available: left, held }
+            | Self::KeyCap { needed, remaining: left, held } => {
+                held > Nano::ZERO && left.get().saturating_add(held.get()) >= needed.get()
+            }
+            Self::Nothing { held } => held > Nano::ZERO,
+        }
+    }
 }
 
 impl From<PeekError> for DispatchError {

@@ -10,6 +10,7 @@ use cocoon_attest::receipt::{
 };
 use cocoon_fleet::Fleet;
 use cocoon_metering::PriceRow;
+use cocoon_openai_wire::endpoint::Endpoint;
 use cocoon_primitives::{
     Assurance, Clock, Digest, LeaseId, MockClock, Nano, RequestId, Timestamp, TokenCount,
     TokenPrice, WalletAddress, WorkerId,
@@ -27,12 +28,14 @@ use super::place::Place;
 use super::stream::{Pace, Stream};
 use super::ticket::{Agreement, Ending, Service, Ticket};
 use crate::jobs::Acknowledge;
+use crate::rates::{RateLimits, Rates, TokenHold};
 use crate::uplink::SharedFleet;
 
 pub(crate) const COMPLETION_MAX: u32 = 10;
 pub(crate) const PROMPT_MAX: u64 = 100;
 pub(crate) const PROMPT: u64 = 8;
 pub(crate) const CREDIT: u64 = 1000;
+pub(crate) const TOKENS_PER_MINUTE: u64 = 1_000_000;
 pub(crate) const LAST: &[u8] = b"end";
 const SALT: [u8; 32] = [9; 32];
 pub(crate) const PACE: Pace = Pace {
@@ -82,6 +85,7 @@ pub(crate) fn agreement_with(
 ) -> Arc<Agreement> {
     let opened = Instant::now();
     let mut agreement = Agreement {
+        endpoint: Endpoint::ChatCompletions,
         request_id: request_id(number),
         wallet: wallet(),
         model: "tiny-demo".parse().unwrap(),
@@ -92,6 +96,7 @@ pub(crate) fn agreement_with(
         is_streamed,
         pay_blind: [number; 32],
         commission_bp: 1000,
+        begun_at: clock().now(),
         not_after: clock().now().saturating_add(Duration::from_secs(600)),
         opened,
         deadline: opened + Duration::from_secs(600),
@@ -221,6 +226,18 @@ impl Ledger {
     }
 }
 
+/// Rates that nobody reaches.
+pub(crate) fn rates() -> Arc<Rates> {
+    let limits =
+        RateLimits { requests_per_minute: 1_000_000, tokens_per_minute: TOKENS_PER_MINUTE };
+    Arc::new(Rates::new(limits, Arc::new(clock())))
+}
+
+/// What one request holds of such a rate.
+pub(crate) fn tokens() -> TokenHold {
+    rates().tokens(wallet(), PROMPT_MAX + u64::from(COMPLETION_MAX)).unwrap()
+}
+
 /// A ticket, and where its outcome goes.
 pub(crate) fn ticket(
     live: &LiveRequests,
@@ -229,7 +246,7 @@ pub(crate) fn ticket(
     let (sender, endings) = mpsc::channel(1);
     let slot = sender.try_reserve_owned().unwrap();
     let seat = live.enter(agreement.request_id).unwrap();
-    (Ticket::new(agreement.clone(), seat, slot), endings)
+    (Ticket::new(agreement.clone(), seat, tokens(), slot), endings)
 }
 
 /// What a worker's stream does after its frames.

@@ -24,24 +24,29 @@ pub(crate) fn plan(
     context_length: u64,
     limits: &DispatchLimits,
 ) -> Plan {
-    let context = TokenCount::new(context_length);
+    // Each prompt has the context for itself.
+    let contexts = TokenCount::new(context_length.saturating_mul(u64::from(peek.prompts)));
     let body_bytes = u64::try_from(body_bytes).unwrap_or(u64::MAX);
     let allowance = TokenCount::new(limits.template_allowance_tokens);
-    let prompt_max = prompt_bound(context, body_bytes, allowance);
-    let model_max = context_length.min(price.completion_tokens_max.unwrap_or(u64::MAX));
-    let one_choice = completion_limit(
-        peek.max_tokens.map(TokenCount::new),
-        TokenCount::new(model_max),
-        TokenCount::new(limits.completion_tokens_max),
-    );
-    let all_choices = one_choice.get().saturating_mul(u64::from(peek.n));
+    let prompt_max = prompt_bound(contexts, body_bytes, allowance);
+    let choice_max = TokenCount::new(choice_max(price, context_length, limits));
+    let asked = peek.max_tokens.map(TokenCount::new);
+    let one_choice = completion_limit(asked, choice_max, choice_max);
+    let all_choices = one_choice.get().saturating_mul(u64::from(peek.choices));
     let completion_max = u32::try_from(all_choices).unwrap_or(u32::MAX);
     let amount = quote(&price.row, prompt_max, TokenCount::new(u64::from(completion_max)));
     Plan { price: price.row, prompt_max: prompt_max.get(), completion_max, amount }
 }
 
+/// Completion tokens that one choice may have, whatever was asked for.
+pub(crate) fn choice_max(price: &ModelPrice, context_length: u64, limits: &DispatchLimits) -> u64 {
+    let model_max = price.completion_tokens_max.unwrap_or(u64::MAX);
+    context_length.min(model_max).min(limits.completion_tokens_max)
+}
+
 #[cfg(test)]
 mod tests {
+    use cocoon_openai_wire::endpoint::Endpoint;
     use cocoon_openai_wire::peek;
     use cocoon_primitives::TokenPrice;
 
@@ -57,7 +62,15 @@ mod tests {
             template_allowance_tokens: 100,
             ..DispatchLimits::STANDARD
         };
-        for (asked, model_max, context, expected) in [
+        let asked = |body: &str, endpoint, model_max, context| {
+            let price = ModelPrice { row, completion_tokens_max: model_max };
+            let peek = peek::read(endpoint, body.as_bytes()).unwrap();
+            let plan = plan(&peek, 60, &price, context, &limits);
+            let worst = plan.prompt_max + 2 * u64::from(plan.completion_max);
+            assert_eq!(plan.amount.get(), worst, "{body}");
+            (plan.prompt_max, plan.completion_max)
+        };
+        for (fields, model_max, context, expected) in [
             (r#""n":1"#, None, 4096, (160, 500)),
             (r#""max_tokens":7"#, None, 4096, (160, 7)),
             (r#""max_tokens":7,"n":3"#, None, 4096, (160, 21)),
@@ -65,13 +78,36 @@ mod tests {
             (r#""max_tokens":9999"#, None, 128, (128, 128)),
             (r#""max_completion_tokens":5,"max_tokens":7"#, None, 4096, (160, 5)),
         ] {
-            let body = format!(r#"{{"model":"m","messages":[{{}}],{asked}}}"#);
-            let price = ModelPrice { row, completion_tokens_max: model_max };
-            let peek = peek::chat(body.as_bytes()).unwrap();
-            let plan = plan(&peek, 60, &price, context, &limits);
-            assert_eq!((plan.prompt_max, plan.completion_max), expected, "{body}");
-            let worst = plan.prompt_max + 2 * u64::from(plan.completion_max);
-            assert_eq!(plan.amount.get(), worst, "{body}");
+            let body = format!(r#"{{"model":"m","messages":[{{}}],{fields}}}"#);
+            let planned = asked(&body, Endpoint::ChatCompletions, model_max, context);
+            assert_eq!(planned, expected, "{body}");
         }
+        use Endpoint::{Completions, Embeddings, Responses};
+        for (endpoint, fields, context, expected) in [
+            (Responses, r#""input":"x""#, 4096, (160, 500)),
+            (Responses, r#""input":[],"max_output_tokens":9"#, 4096, (160, 9)),
+            (Completions, r#""prompt":"x""#, 4096, (160, 16)),
+            (Completions, r#""prompt":["x","y"],"n":3,"max_tokens":5"#, 4096, (160, 30)),
+            // Each prompt has the context for itself, the body they share.
+            (Completions, r#""prompt":["x","y"],"max_tokens":5"#, 64, (128, 10)),
+            (Completions, r#""prompt":[1,2],"max_tokens":5"#, 64, (64, 5)),
+            (Embeddings, r#""input":"x""#, 64, (64, 0)),
+            (Embeddings, r#""input":["x","y"]"#, 64, (128, 0)),
+            (Embeddings, r#""input":[[1],[2],[3]],"max_tokens":5"#, 64, (160, 0)),
+        ] {
+            let body = format!(r#"{{"model":"m",{fields}}}"#);
+            assert_eq!(asked(&body, endpoint, None, context), expected, "{body}");
+        }
+    }
+
+    /// The count of all choices goes to workers in 32 bits.
+    #[test]
+    fn the_greatest_numbers_saturate() {
+        let price = ModelPrice { row: PriceRow::default(), completion_tokens_max: None };
+        let limits = DispatchLimits { completion_tokens_max: u64::MAX, ..DispatchLimits::STANDARD };
+        let body = br#"{"model":"m","messages":[{}],"n":128}"#;
+        let peek = peek::read(Endpoint::ChatCompletions, body).unwrap();
+        let plan = plan(&peek, usize::MAX, &price, u64::MAX, &limits);
+        assert_eq!((plan.prompt_max, plan.completion_max), (u64::MAX, u32::MAX));
     }
 }

@@ -33,6 +33,15 @@ impl PriceList {
         self.named.get(model).or(self.any.as_ref())
     }
 
+    /// Whether some model costs nothing at all.
+    pub fn has_free(&self) -> bool {
+        self.all().any(|price| price.row == PriceRow::default())
+    }
+
+    fn all(&self) -> impl Iterator<Item = &ModelPrice> {
+        self.named.values().chain(&self.any)
+    }
+
     /// Whether the model has a price of its own, and so exists even while nobody serves it.
     pub fn names(&self, model: &ModelName) -> bool {
         self.named.contains_key(model)

@@ -9,9 +9,12 @@
 use bytes::Bytes;
 use cocoon_attest::receipt::SignedReceipt;
 use cocoon_openai_wire::error::{ErrorBody, ErrorObject};
-use cocoon_uplink_wire::headers::REFUSAL_BODY_BYTES_MAX;
 use cocoon_uplink_wire::{Frame, FrameError, FrameKind};
 use serde::Deserialize;
+
+/// The longest error frame: it may carry the end of a Responses stream, which repeats the answer's
+/// output so far and the request's tools.
+const ERROR_BYTES_MAX: usize = 8 << 20;
 
 /// One answer in progress.
 #[derive(Debug)]
@@ -77,6 +80,9 @@ pub(crate) struct WorkerError {
     pub(crate) status: u16,
     pub(crate) retryable: bool,
     pub(crate) body: ErrorBody,
+    /// What tells the client of it in the shape of its endpoint, where that is not the error
+    /// object alone.
+    pub(crate) event: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -84,6 +90,8 @@ struct WorkerErrorForm {
     status: u16,
     retryable: bool,
     error: ErrorObject,
+    #[serde(default)]
+    event: Option<String>,
 }
 
 impl Relay {
@@ -154,15 +162,15 @@ impl Relay {
 
 /// Reads an error frame. Its error object is written anew before a client sees it.
 pub(crate) fn read_error(frame: &Frame) -> Result<WorkerError, Fault> {
-    if frame.payload.len() > REFUSAL_BODY_BYTES_MAX {
+    if frame.payload.len() > ERROR_BYTES_MAX {
         return Err(Fault::Oversize);
     }
-    let WorkerErrorForm { status, retryable, error } =
+    let WorkerErrorForm { status, retryable, error, event } =
         serde_json::from_slice(&frame.payload).map_err(|_| Fault::UnreadableError)?;
     if !(400..=599).contains(&status) {
         return Err(Fault::UnreadableError);
     }
-    Ok(WorkerError { status, retryable, body: ErrorBody { error } })
+    Ok(WorkerError { status, retryable, body: ErrorBody { error }, event })
 }
 
 #[cfg(test)]

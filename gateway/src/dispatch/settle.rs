@@ -129,8 +129,12 @@ impl Settler {
         async {
             let judgement = self.judge(&mut ending).await;
             let proof = judgement.proof;
+            let used = judgement.usage.prompt.saturating_add(judgement.usage.completion);
             let closing = self.record(&ending, judgement).await;
-            let Ending { agreement, service, reply, seat, .. } = ending;
+            let Ending { agreement, service, reply, seat, mut tokens, .. } = ending;
+            // Before the client hears: its next request finds what this one left.
+            tokens.settle(used.get());
+            drop(tokens);
             // Nobody listens where the client is gone.
             let _ = reply.send(closing);
             let Some(service) = service else { return };

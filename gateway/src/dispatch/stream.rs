@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use cocoon_primitives::{Assurance, WorkerId};
 use cocoon_uplink_wire::Frame;
+use http::HeaderValue;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep, sleep_until};
 
@@ -44,7 +45,17 @@ pub(crate) struct Stream {
     sent: Instant,
     timer: Pin<Box<Sleep>>,
     has_forwarded: bool,
+    dropped_tools: Option<HeaderValue>,
     ticket: Ticket,
+}
+
+/// What the head of an answer says of who gives it.
+#[derive(Debug, Clone)]
+pub(crate) struct Chosen {
+    pub(crate) worker: WorkerId,
+    pub(crate) assurance: Assurance,
+    /// The types of the tools that the worker left out, as it wrote them.
+    pub(crate) dropped_tools: Option<HeaderValue>,
 }
 
 /// What the client's side has to know.
@@ -74,6 +85,14 @@ pub(crate) enum Broken {
 }
 
 impl Broken {
+    /// What the worker itself has to tell the client.
+    pub(crate) fn take_event(&mut self) -> Option<String> {
+        match self {
+            Self::Failed(error) => error.event.take(),
+            Self::Lost(_) | Self::Silent | Self::Fault(_) | Self::Deadline => None,
+        }
+    }
+
     pub(crate) fn verdict(&self) -> Verdict {
         match self {
             Self::Lost(_) | Self::Silent => Verdict::WorkerLost,
@@ -114,6 +133,7 @@ impl Stream {
             sent: now,
             timer: Box::pin(sleep_until(now + pace.silence_max)),
             has_forwarded: false,
+            dropped_tools: None,
             ticket,
         }
     }
@@ -122,10 +142,15 @@ impl Stream {
         &self.ticket
     }
 
+    pub(crate) fn with_dropped_tools(self, dropped_tools: Option<HeaderValue>) -> Self {
+        Self { dropped_tools, ..self }
+    }
+
     /// The worker that answers, and what its lease says of it.
-    pub(crate) fn chosen(&self) -> (WorkerId, Assurance) {
+    pub(crate) fn chosen(&self) -> Chosen {
         let service = self.ticket.service().expect("an answer that has begun has its worker");
-        (service.worker, service.lease.assurance)
+        let (worker, assurance) = (service.worker, service.lease.assurance);
+        Chosen { worker, assurance, dropped_tools: self.dropped_tools.clone() }
     }
 
     /// Splits the money from the frames, so that the one can be settled while the other ends.

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use cocoon_attest::receipt::{Commitment, LeaseFacts, Terms, pay_commitment};
 use cocoon_metering::PriceRow;
+use cocoon_openai_wire::endpoint::Endpoint;
 use cocoon_primitives::{Assurance, ModelName, RequestId, Timestamp, WalletAddress, WorkerId};
 use cocoon_store::StoreError;
 use tokio::sync::{mpsc, oneshot};
@@ -18,10 +19,12 @@ use tokio::time::Instant;
 use super::error::DispatchError;
 use super::live::Seat;
 use crate::jobs::Acknowledge;
+use crate::rates::TokenHold;
 
 /// What was agreed when the money was set aside.
 #[derive(Debug)]
 pub(crate) struct Agreement {
+    pub(crate) endpoint: Endpoint,
     pub(crate) request_id: RequestId,
     pub(crate) wallet: WalletAddress,
     pub(crate) model: ModelName,
@@ -34,6 +37,7 @@ pub(crate) struct Agreement {
     pub(crate) is_streamed: bool,
     pub(crate) pay_blind: [u8; 32],
     pub(crate) commission_bp: u16,
+    pub(crate) begun_at: Timestamp,
     pub(crate) not_after: Timestamp,
     pub(crate) opened: Instant,
     pub(crate) deadline: Instant,
@@ -161,6 +165,8 @@ pub(crate) struct Ending {
     pub(crate) receipt: Option<Bytes>,
     pub(crate) ended: Instant,
     pub(crate) seat: Seat,
+    /// Of the wallet's rate.
+    pub(crate) tokens: TokenHold,
     pub(crate) reply: oneshot::Sender<Closing>,
 }
 
@@ -179,6 +185,7 @@ struct Open {
     answer: Answer,
     receipt: Option<Bytes>,
     seat: Seat,
+    tokens: TokenHold,
     slot: mpsc::OwnedPermit<Ending>,
 }
 
@@ -186,10 +193,20 @@ impl Ticket {
     pub(crate) fn new(
         agreement: Arc<Agreement>,
         seat: Seat,
+        tokens: TokenHold,
         slot: mpsc::OwnedPermit<Ending>,
     ) -> Self {
-        let (service, receipt, answer) = (None, None, Answer::default());
-        Self { open: Some(Open { agreement, service, completion: 0, answer, receipt, seat, slot }) }
+        let open = Open {
+            agreement,
+            service: None,
+            completion: 0,
+            answer: Answer::default(),
+            receipt: None,
+            seat,
+            tokens,
+            slot,
+        };
+        Self { open: Some(open) }
     }
 
     /// A worker is about to get the request, or (`None`) has given it back untouched.
@@ -257,7 +274,7 @@ impl Drop for Ticket {
 impl Open {
     fn send(self, verdict: Verdict) -> oneshot::Receiver<Closing> {
         let (reply, closing) = oneshot::channel();
-        let Self { agreement, service, completion, answer, receipt, seat, slot } = self;
+        let Self { agreement, service, completion, answer, receipt, seat, tokens, slot } = self;
         let ended = Instant::now();
         slot.send(Ending {
             agreement,
@@ -268,6 +285,7 @@ impl Open {
             receipt,
             ended,
             seat,
+            tokens,
             reply,
         });
         closing

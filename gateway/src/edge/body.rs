@@ -10,6 +10,7 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::extract::rejection::QueryRejection;
 use bytes::Bytes;
+use http::HeaderMap;
 use http::header::CONTENT_LENGTH;
 use http_body_util::BodyExt;
 use serde::de::DeserializeOwned;
@@ -123,15 +124,17 @@ pub async fn read(request: Request, limits: BodyLimits) -> Result<Bytes, BodyErr
     read_within(request, limits, |_| Ok(())).await.map(Bytes::from)
 }
 
+/// How long a body will be, where its sender says so.
+pub fn announced(head: &HeaderMap) -> Option<usize> {
+    head.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
 async fn read_within(
     request: Request,
     limits: BodyLimits,
     claim: impl FnMut(usize) -> Result<(), BodyError>,
 ) -> Result<Vec<u8>, BodyError> {
-    let announced = request
-        .headers()
-        .get(CONTENT_LENGTH)
-        .and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+    let announced = announced(request.headers());
     if announced.is_some_and(|bytes| bytes > limits.bytes_max) {
         return Err(BodyError::TooLarge { bytes_max: limits.bytes_max });
     }

@@ -18,10 +18,12 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 const EXPOSED: &str = "x-request-id, retry-after, retry-after-ms, x-should-retry, \
     openai-processing-ms, x-ratelimit-limit-requests, x-ratelimit-limit-tokens, \
     x-ratelimit-remaining-requests, x-ratelimit-remaining-tokens, x-ratelimit-reset-requests, \
-    x-ratelimit-reset-tokens, cocoon-receipt-id, cocoon-assurance, cocoon-worker";
+    x-ratelimit-reset-tokens, cocoon-receipt-id, cocoon-assurance, cocoon-worker, \
+    cocoon-dropped-tools, idempotent-replayed, openai-version, allow";
 
 /// What pages may send where the browser does not say: the OpenAI SDK's headers.
-const ALLOWED: &str = "authorization, content-type, openai-organization, openai-project, \
+const ALLOWED: &str = "authorization, content-type, openai-beta, openai-organization, \
+    openai-project, x-client-request-id, \
     x-stainless-arch, x-stainless-async, x-stainless-helper-method, x-stainless-lang, \
     x-stainless-os, x-stainless-package-version, x-stainless-raw-response, \
     x-stainless-read-timeout, x-stainless-retry-count, x-stainless-runtime, \

@@ -5,10 +5,10 @@
 
 use std::sync::Arc;
 
-use axum::extract::{MatchedPath, Request};
+use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
-use cocoon_primitives::RequestId;
+use cocoon_primitives::{Clock, RequestId, Timestamp};
 use cocoon_runtime::propagation;
 use http::HeaderValue;
 use tokio::time::Instant;
@@ -19,9 +19,17 @@ use super::held::HeldBody;
 /// The route of a request that matched none.
 const NO_ROUTE: &str = "none";
 
-pub(super) async fn observe(mut request: Request, next: Next) -> Response {
+/// The version of the API that is spoken under `/v1`, as OpenAI names it.
+const OPENAI_VERSION: HeaderValue = HeaderValue::from_static("2020-10-01");
+
+pub(super) async fn observe(
+    State(clock): State<Arc<dyn Clock>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     let started = Instant::now();
-    let id = RequestId::from_bytes(crate::auth::random());
+    let id = request_id(clock.now());
+    let is_api = request.uri().path().starts_with("/v1/");
     request.extensions_mut().insert(id);
     let route = request.extensions().get::<MatchedPath>().map(|path| Arc::from(path.as_str()));
     let route: Arc<str> = route.unwrap_or_else(|| Arc::from(NO_ROUTE));
@@ -56,7 +64,20 @@ pub(super) async fn observe(mut request: Request, next: Next) -> Response {
     let headers = response.headers_mut();
     headers.insert("x-request-id", ascii(&id.to_string()));
     headers.insert("openai-processing-ms", ascii(&elapsed.as_millis().to_string()));
+    if is_api {
+        headers.insert("openai-version", OPENAI_VERSION);
+    }
     response.map(|body| HeldBody::wrap(body, span))
+}
+
+/// 48 bits of milliseconds, then 80 random ones: requests lie in the store in the order in which
+/// they came, which spares it a page per request, and an id still cannot be guessed.
+fn request_id(now: Timestamp) -> RequestId {
+    let [_, _, time @ ..] = now.as_millis().to_be_bytes();
+    let mut id = [0; RequestId::BYTES];
+    id[..time.len()].copy_from_slice(&time);
+    id[time.len()..].copy_from_slice(&crate::auth::random::<10>());
+    RequestId::from_bytes(id)
 }
 
 /// A method as a label: clients may invent any number of others.

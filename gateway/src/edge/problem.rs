@@ -2,9 +2,11 @@
 //! answer under `/v1` that is one is OpenAI's error object.
 //!
 //! Invariants: the match over problems is exhaustive; nothing of a cause reaches a client, its
-//! chain is logged here, once; what cannot succeed unchanged carries `x-should-retry: false`,
-//! and a client that should wait is told for how long, at most a minute, in both headers that
-//! SDKs read.
+//! chain is logged here, once; every refusal says whether the same request may succeed: what
+//! cannot carries `x-should-retry: false`, and who should come back is told when, at most a minute
+//! later, in both headers that SDKs read.
+
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
@@ -14,15 +16,20 @@ use cocoon_primitives::Nano;
 use cocoon_store::StoreError;
 use http::header::{CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use serde_json::json;
 
 use super::body::BodyError;
 use crate::auth::{AuthError, SignInError};
-use crate::dispatch::DispatchError;
+use crate::dispatch::{DispatchError, FundsError};
+use crate::idempotency::IdempotencyError;
+use crate::rates::RateLimited;
 
 /// Waits beyond this make SDKs give up in place of waiting.
 const RETRY_AFTER_MS_MAX: u64 = 60_000;
 /// The wait where the cause does not know a better one.
 const RETRY_AFTER_MS: u64 = 1000;
+/// The wait for funds that running requests hold: when they end, nobody knows.
+const HELD_RETRY_AFTER_MS: u64 = 5000;
 /// How much of a path or name from a client is repeated to it.
 const ECHO_CHARS_MAX: usize = 200;
 
@@ -66,6 +73,8 @@ pub enum Problem {
     SignIn(#[from] SignInError),
     #[error("the request was not served")]
     Dispatch(#[from] DispatchError),
+    #[error("the idempotency key is of no use")]
+    Idempotency(#[from] IdempotencyError),
     #[error("the store failed")]
     Store(#[from] StoreError),
 }
@@ -89,21 +98,19 @@ enum Retry {
     Never,
     /// After this many milliseconds.
     After(u64),
-    /// The client's own policy decides.
-    Unsaid,
 }
 
 /// An answer in the making.
 struct Refusal {
     status: StatusCode,
-    body: Bytes,
+    body: ErrorBody,
     retry: Retry,
     headers: HeaderMap,
 }
 
 impl Refusal {
-    fn new(status: StatusCode, retry: Retry, body: &ErrorBody) -> Self {
-        Self { status, body: body.to_json().into(), retry, headers: HeaderMap::new() }
+    fn new(status: StatusCode, retry: Retry, body: ErrorBody) -> Self {
+        Self { status, body, retry, headers: HeaderMap::new() }
     }
 
     fn never(
@@ -112,7 +119,7 @@ impl Refusal {
         code: &str,
         message: impl Into<String>,
     ) -> Self {
-        Self::new(status, Retry::Never, &ErrorBody::new(kind, message).code(code))
+        Self::new(status, Retry::Never, ErrorBody::new(kind, message).code(code))
     }
 
     fn header(mut self, name: http::HeaderName, value: &'static str) -> Self {
@@ -122,7 +129,7 @@ impl Refusal {
 }
 
 impl Problem {
-    pub(crate) fn throttled(wait: std::time::Duration) -> Self {
+    pub(crate) fn throttled(wait: Duration) -> Self {
         Self::Throttled { retry_after_ms: u64::try_from(wait.as_millis()).unwrap_or(u64::MAX) }
     }
 }
@@ -131,7 +138,7 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let refusal = refusal(&self);
         log(&self, refusal.status);
-        let mut response = Response::new(Body::from(refusal.body));
+        let mut response = Response::new(Body::from(refusal.body.to_json()));
         *response.status_mut() = refusal.status;
         let headers = response.headers_mut();
         headers.extend(refusal.headers);
@@ -146,7 +153,6 @@ impl IntoResponse for Problem {
                 headers.insert("retry-after-ms", HeaderValue::from(ms));
                 headers.insert("x-should-retry", HeaderValue::from_static("true"));
             }
-            Retry::Unsaid => {}
         }
         response
     }
@@ -154,7 +160,7 @@ impl IntoResponse for Problem {
 
 /// The answer of a readiness probe that fails; probes read the status and people the word.
 pub fn not_ready(status: &'static str) -> Response {
-    let body = serde_json::json!({ "status": status });
+    let body = json!({ "status": status });
     (StatusCode::SERVICE_UNAVAILABLE, axum::Json(body)).into_response()
 }
 
@@ -170,7 +176,7 @@ fn refusal(problem: &Problem) -> Refusal {
         Problem::ReceiptPending => Refusal::new(
             StatusCode::NOT_FOUND,
             Retry::After(RETRY_AFTER_MS),
-            &ErrorBody::new(kind::INVALID_REQUEST, "The receipt is not there yet: try again.")
+            ErrorBody::new(kind::INVALID_REQUEST, "The receipt is not there yet: try again.")
                 .code("receipt_pending"),
         ),
         Problem::ReceiptNone { why } => Refusal::never(
@@ -214,6 +220,7 @@ fn refusal(problem: &Problem) -> Refusal {
         Problem::Auth(error) => credential(*error),
         Problem::SignIn(error) => sign_in(error),
         Problem::Dispatch(error) => dispatch(error),
+        Problem::Idempotency(error) => idempotency(error),
         Problem::Store(error) => store(error),
     }
 }
@@ -255,8 +262,12 @@ fn body(error: &BodyError) -> Refusal {
         body = body.param(*param);
     }
     // A slow line may be faster next time; the rest stays as it is.
-    let retry = if status == StatusCode::REQUEST_TIMEOUT { Retry::Unsaid } else { Retry::Never };
-    let refusal = Refusal::new(status, retry, &body);
+    let retry = if status == StatusCode::REQUEST_TIMEOUT {
+        Retry::After(RETRY_AFTER_MS)
+    } else {
+        Retry::Never
+    };
+    let refusal = Refusal::new(status, retry, body);
     match error {
         BodyError::Timeout => refusal.header(CONNECTION, "close"),
         _ => refusal,
@@ -329,9 +340,59 @@ fn sign_in(error: &SignInError) -> Refusal {
     }
 }
 
-/// The same error as an event of a stream whose status was sent long ago: the error object on
-/// one line.
-pub(crate) fn in_band(error: &DispatchError) -> Bytes {
+fn idempotency(error: &IdempotencyError) -> Refusal {
+    match error {
+        IdempotencyError::InvalidKey => Refusal::never(
+            StatusCode::BAD_REQUEST,
+            kind::INVALID_REQUEST,
+            "invalid_idempotency_key",
+            "Idempotency-Key must be one string of 1 to 255 visible ASCII characters.",
+        ),
+        IdempotencyError::Mismatch => Refusal::never(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            kind::INVALID_REQUEST,
+            "idempotency_key_mismatch",
+            "This Idempotency-Key was used for another request. Use a new one for each request.",
+        ),
+        IdempotencyError::InProgress => Refusal::new(
+            StatusCode::CONFLICT,
+            Retry::After(RETRY_AFTER_MS),
+            ErrorBody::new(
+                kind::INVALID_REQUEST,
+                "The request with this Idempotency-Key is still running: try again.",
+            )
+            .code("idempotency_in_progress"),
+        ),
+        IdempotencyError::Unavailable { receipt } => Refusal::new(
+            StatusCode::CONFLICT,
+            Retry::Never,
+            ErrorBody::new(
+                kind::INVALID_REQUEST,
+                "The request with this Idempotency-Key was charged and its answer is not kept. \
+                 This repeat was not charged.",
+            )
+            .code("idempotency_replay_unavailable")
+            .with("metadata", json!({ "receipt_id": receipt.to_string() })),
+        ),
+        // A row ends after hours: no wait of a client's helps.
+        IdempotencyError::TooManyKeys { rows_max } => Refusal::never(
+            StatusCode::TOO_MANY_REQUESTS,
+            kind::RATE_LIMIT,
+            "idempotency_limit_reached",
+            format!(
+                "The account has used {rows_max} idempotency keys that have not expired. Send the \
+                 request without Idempotency-Key."
+            ),
+        ),
+        IdempotencyError::Store(cause) => store(cause),
+        IdempotencyError::CutShort => {
+            unavailable("overloaded", "The gateway is shutting down.", RETRY_AFTER_MS)
+        }
+    }
+}
+
+/// The same error as an event of a stream whose status was sent long ago.
+pub(crate) fn in_band(error: &DispatchError) -> ErrorBody {
     dispatch(error).body
 }
 
@@ -342,26 +403,15 @@ fn dispatch(error: &DispatchError) -> Refusal {
             if let Some(param) = param {
                 body = body.param(param);
             }
-            Refusal::new(StatusCode::BAD_REQUEST, Retry::Never, &body)
+            Refusal::new(StatusCode::BAD_REQUEST, Retry::Never, body)
         }
         DispatchError::UnknownModel { model } => {
             let message = format!("The model '{}' does not exist here.", echo(model));
             let body = ErrorBody::new(kind::INVALID_REQUEST, message).code("model_not_found");
-            Refusal::new(StatusCode::NOT_FOUND, Retry::Never, &body.param("model"))
+            Refusal::new(StatusCode::NOT_FOUND, Retry::Never, body.param("model"))
         }
-        DispatchError::InsufficientFunds { needed, available } => {
-            insufficient_funds(*needed, *available)
-        }
-        DispatchError::KeyCapReached { remaining } => {
-            let message = format!(
-                "This key's spend cap leaves {} GRAM, less than the request may cost.",
-                remaining.to_gram()
-            );
-            let body = ErrorBody::new(kind::INSUFFICIENT_FUNDS, message)
-                .code("key_spend_limit_reached")
-                .with("remaining_nano", remaining.get());
-            Refusal::new(StatusCode::PAYMENT_REQUIRED, Retry::Never, &body)
-        }
+        DispatchError::Funds(missing) => funds(*missing),
+        DispatchError::RateLimited(limited) => rate_limited(*limited),
         DispatchError::NoWorker => unavailable(
             "no_worker_available",
             "No worker serves this model at the moment.",
@@ -384,8 +434,8 @@ fn dispatch(error: &DispatchError) -> Refusal {
         }
         DispatchError::Deadline => Refusal::new(
             StatusCode::GATEWAY_TIMEOUT,
-            Retry::Unsaid,
-            &ErrorBody::new(kind::SERVER, "There was no whole answer in time.")
+            Retry::After(RETRY_AFTER_MS),
+            ErrorBody::new(kind::SERVER, "There was no whole answer in time.")
                 .code("request_timeout"),
         ),
         DispatchError::Store(cause) => store(cause),
@@ -402,30 +452,86 @@ fn receipt_late(charged: Nano) -> Refusal {
     let body = ErrorBody::new(kind::INVALID_REQUEST, message)
         .code("receipt_late")
         .with("charged_nano", charged.get());
-    Refusal::new(StatusCode::NOT_FOUND, Retry::Never, &body)
+    Refusal::new(StatusCode::NOT_FOUND, Retry::Never, body)
 }
 
 fn bad_gateway(code: &str, message: &str) -> Refusal {
     Refusal::new(
         StatusCode::BAD_GATEWAY,
         Retry::After(RETRY_AFTER_MS),
-        &ErrorBody::new(kind::SERVER, message).code(code),
+        ErrorBody::new(kind::SERVER, message).code(code),
     )
 }
 
-/// 402, which no SDK retries by itself; 429 is retried by all of them.
-fn insufficient_funds(needed: Nano, available: Nano) -> Refusal {
-    let message = format!(
-        "This request may cost up to {} GRAM and {} GRAM are available. Add funds, or ask for \
-         fewer tokens.",
-        needed.to_gram(),
-        available.to_gram()
-    );
-    let body = ErrorBody::new(kind::INSUFFICIENT_FUNDS, message)
-        .code("insufficient_balance")
-        .with("needed_nano", needed.get())
-        .with("available_nano", available.get());
-    Refusal::new(StatusCode::PAYMENT_REQUIRED, Retry::Never, &body)
+/// 402, which no SDK retries by itself; 429 is retried by all of them. Where only what running
+/// requests hold is in the way, the client is told to come back.
+fn funds(missing: FundsError) -> Refusal {
+    let (body, held) = match missing {
+        FundsError::Balance { needed, available, held } => {
+            let message = format!(
+                "This request may cost up to {} GRAM and {} GRAM are available. Add funds, or ask \
+                 for fewer tokens.",
+                needed.to_gram(),
+                available.to_gram()
+            );
+            let body = ErrorBody::new(kind::INSUFFICIENT_FUNDS, message)
+                .code("insufficient_balance")
+                .with("needed_nano", needed.get())
+                .with("available_nano", available.get());
+            (body, held)
+        }
+        FundsError::KeyCap { needed, remaining, held } => {
+            let message = format!(
+                "This key's spend cap leaves {} GRAM, less than the {} GRAM that the request may \
+                 cost.",
+                remaining.to_gram(),
+                needed.to_gram()
+            );
+            let body = ErrorBody::new(kind::INSUFFICIENT_FUNDS, message)
+                .code("key_spend_limit_reached")
+                .with("needed_nano", needed.get())
+                .with("remaining_nano", remaining.get());
+            (body, held)
+        }
+        FundsError::Nothing { held } => {
+            let message = "The wallet has no funds available. Add some.";
+            let body =
+                ErrorBody::new(kind::INSUFFICIENT_FUNDS, message).code("insufficient_balance");
+            (body.with("available_nano", 0), held)
+        }
+    };
+    if !missing.is_held() {
+        return Refusal::new(StatusCode::PAYMENT_REQUIRED, Retry::Never, body);
+    }
+    let metadata = json!({ "limit_source": "in_flight", "held_nano": held.get() });
+    let body = body.with("metadata", metadata);
+    Refusal::new(StatusCode::PAYMENT_REQUIRED, Retry::After(HELD_RETRY_AFTER_MS), body)
+}
+
+/// A wallet that goes too fast, and when it may go on.
+fn rate_limited(limited: RateLimited) -> Refusal {
+    let ms = |wait: Duration| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+    match limited {
+        RateLimited::Requests { limit, wait } => {
+            rate_limit(&format!("The wallet's {limit} requests of a minute are used up."), ms(wait))
+        }
+        RateLimited::Tokens { limit, wanted, wait } => rate_limit(
+            &format!(
+                "This request may take {wanted} tokens, more than is left of the wallet's {limit} \
+                 tokens of a minute."
+            ),
+            ms(wait),
+        ),
+        RateLimited::TooManyTokens { limit, wanted } => Refusal::never(
+            StatusCode::TOO_MANY_REQUESTS,
+            kind::RATE_LIMIT,
+            "rate_limit_exceeded",
+            format!(
+                "This request may take {wanted} tokens, more than the wallet's {limit} tokens of a \
+                 whole minute. Ask for fewer."
+            ),
+        ),
+    }
 }
 
 /// A worker's refusal reaches the client as its worker worded it, written anew on one line,
@@ -438,13 +544,13 @@ fn worker_refused(status: u16, body: &Bytes) -> Refusal {
     }
     let is_final = status.is_client_error() && status != StatusCode::TOO_MANY_REQUESTS;
     let retry = if is_final { Retry::Never } else { Retry::After(RETRY_AFTER_MS) };
-    Refusal::new(status, retry, &body)
+    Refusal::new(status, retry, body)
 }
 
 fn worker_nonsense() -> Refusal {
     let body =
         ErrorBody::new(kind::SERVER, "The worker's answer makes no sense.").code("worker_failed");
-    Refusal::new(StatusCode::BAD_GATEWAY, Retry::Unsaid, &body)
+    Refusal::new(StatusCode::BAD_GATEWAY, Retry::After(RETRY_AFTER_MS), body)
 }
 
 fn store(error: &StoreError) -> Refusal {
@@ -459,7 +565,7 @@ fn unavailable(code: &str, message: &str, retry_after_ms: u64) -> Refusal {
     Refusal::new(
         StatusCode::SERVICE_UNAVAILABLE,
         Retry::After(retry_after_ms),
-        &ErrorBody::new(kind::SERVER, message).code(code),
+        ErrorBody::new(kind::SERVER, message).code(code),
     )
 }
 
@@ -467,14 +573,14 @@ fn rate_limit(message: &str, retry_after_ms: u64) -> Refusal {
     Refusal::new(
         StatusCode::TOO_MANY_REQUESTS,
         Retry::After(retry_after_ms),
-        &ErrorBody::new(kind::RATE_LIMIT, message).code("rate_limit_exceeded"),
+        ErrorBody::new(kind::RATE_LIMIT, message).code("rate_limit_exceeded"),
     )
 }
 
 fn internal() -> Refusal {
     let message = "The gateway failed. Quote the x-request-id of this answer.";
     let body = ErrorBody::new(kind::SERVER, message).code("internal_error");
-    Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, Retry::Unsaid, &body)
+    Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, Retry::After(RETRY_AFTER_MS), body)
 }
 
 /// What a client sent, short and on one line.

@@ -10,11 +10,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use axum::extract::{FromRef, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use cocoon_openai_wire::endpoint::Endpoint;
 use cocoon_primitives::WalletAddress;
 
 use super::held::HeldBody;
 use super::problem::Problem;
 use crate::auth::{Authenticator, Principal};
+use crate::rates::Rates;
 
 /// Requests in flight, by wallet.
 #[derive(Debug)]
@@ -29,7 +31,7 @@ impl Shares {
     }
 
     /// One more request of this wallet, unless it has its share.
-    fn take(self: &Arc<Self>, wallet: WalletAddress) -> Option<Share> {
+    pub(crate) fn take(self: &Arc<Self>, wallet: WalletAddress) -> Option<Share> {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         let count = running.entry(wallet).or_insert(0);
         if *count >= self.requests_max {
@@ -41,7 +43,7 @@ impl Shares {
 }
 
 /// One running request of a wallet.
-struct Share {
+pub(crate) struct Share {
     shares: Arc<Shares>,
     wallet: WalletAddress,
 }
@@ -63,17 +65,21 @@ impl Drop for Share {
 pub async fn share<S>(State(state): State<S>, mut request: Request, next: Next) -> Response
 where
     Arc<Authenticator>: FromRef<S>,
+    Arc<Rates>: FromRef<S>,
     Arc<Shares>: FromRef<S>,
 {
     let authenticator = Arc::<Authenticator>::from_ref(&state);
     let shares = Arc::<Shares>::from_ref(&state);
-    drop(state);
     let Ok(principal) = authenticator.authenticate(request.headers()) else {
         return next.run(request).await;
     };
     let Some(share) = shares.take(principal.wallet) else {
         metrics::counter!("cocoon_requests_over_share_total").increment(1);
-        return Problem::ShareTaken.into_response();
+        let mut refusal = Problem::ShareTaken.into_response();
+        if Endpoint::from_path(request.uri().path()).is_some() {
+            Arc::<Rates>::from_ref(&state).write_head(principal.wallet, refusal.headers_mut());
+        }
+        return refusal;
     };
     request.extensions_mut().insert::<Principal>(principal);
     HeldBody::hold(next.run(request).await, share)

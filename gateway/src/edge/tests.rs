@@ -1,6 +1,7 @@
 use axum::body::Body;
 use axum::extract::Request;
 use axum::routing::{get, post};
+use cocoon_primitives::{RequestId, Timestamp};
 use futures_util::StreamExt;
 use http::StatusCode;
 use http_body_util::BodyExt;
@@ -9,6 +10,8 @@ use tower::ServiceExt;
 use super::*;
 use crate::edge::body::{BodyBudget, BodyError, BodyLimits, read, read_claimed};
 use crate::edge::problem::Problem;
+
+const NOW: Timestamp = Timestamp::from_seconds(1_700_000_000);
 
 fn site(requests_in_flight: usize) -> Router {
     let limits = BodyLimits { bytes_max: 10, timeout: Duration::from_secs(5) };
@@ -21,7 +24,8 @@ fn site(requests_in_flight: usize) -> Router {
         )
         .route("/v1/refuse", post(async || Problem::KeyRequired));
     let admission = Arc::new(Admission::new(requests_in_flight));
-    wrap(routes, &EdgeParts { admission, drain_timeout: Duration::from_secs(5) })
+    let clock = Arc::new(cocoon_primitives::MockClock::at(NOW));
+    wrap(routes, &EdgeParts { admission, drain_timeout: Duration::from_secs(5), clock })
 }
 
 async fn boom() -> &'static str {
@@ -51,6 +55,24 @@ async fn a_permit_is_held_until_the_body_ends() {
     assert_eq!(ask().await.unwrap().status(), StatusCode::SERVICE_UNAVAILABLE);
     drop(first);
     assert_eq!(ask().await.unwrap().status(), StatusCode::OK);
+}
+
+/// What the store writes lies together, and nobody guesses another's id.
+#[tokio::test]
+async fn request_ids_begin_with_the_time_and_go_on_at_random() {
+    let site = site(1);
+    let mut ids = Vec::new();
+    for _ in 0..3 {
+        let answer = site.clone().oneshot(request("GET", "/v1/open", Body::empty())).await.unwrap();
+        let id: RequestId = answer.headers()["x-request-id"].to_str().unwrap().parse().unwrap();
+        let bytes = *id.as_bytes();
+        let mut ms = [0; 8];
+        ms[2..].copy_from_slice(&bytes[..6]);
+        assert_eq!(u64::from_be_bytes(ms), NOW.as_millis());
+        ids.push(bytes[6..].to_vec());
+        assert_eq!(answer.headers()["openai-version"], "2020-10-01");
+    }
+    assert!(ids[0] != ids[1] && ids[1] != ids[2] && ids[0] != ids[2]);
 }
 
 /// A body that never ends and of which nothing comes.

@@ -21,8 +21,17 @@ async fn paths_that_lead_nowhere_get_openais_error_object() {
         (Method::GET, "/elsewhere", 404, "unknown_url"),
         (Method::GET, "/v1/chat/completions", 405, "method_not_allowed"),
         (Method::PUT, "/v1/keys", 405, "method_not_allowed"),
-        (Method::POST, "/v1/embeddings", 501, "not_implemented"),
-        (Method::POST, "/v1/responses", 501, "not_implemented"),
+        (Method::GET, "/v1/embeddings", 405, "method_not_allowed"),
+        (Method::PUT, "/v1/responses", 405, "method_not_allowed"),
+        (Method::POST, "/v1/responses/compact", 501, "not_implemented"),
+        (Method::POST, "/v1/responses/input_tokens", 501, "not_implemented"),
+        (Method::POST, "/v1/responses/resp_1/cancel", 501, "not_implemented"),
+        (Method::POST, "/v1/responses/resp_1", 501, "not_implemented"),
+        (Method::GET, "/v1/responses/resp_1", 404, "response_not_found"),
+        (Method::DELETE, "/v1/responses/resp_1", 404, "response_not_found"),
+        (Method::GET, "/v1/responses/resp_1/input_items", 404, "response_not_found"),
+        (Method::POST, "/v1/images/generations", 501, "not_implemented"),
+        (Method::POST, "/v1/completions/x", 404, "unknown_url"),
         (Method::GET, "/v1/files/file-1", 501, "not_implemented"),
         (Method::GET, "/v1/embeddingsx", 404, "unknown_url"),
         (Method::GET, "/v1/chat/completions/chatcmpl-1", 501, "not_implemented"),
@@ -32,6 +41,11 @@ async fn paths_that_lead_nowhere_get_openais_error_object() {
         contract::check_component("ErrorBody", &answer.body);
         assert_eq!(answer.headers["x-should-retry"], "false");
         assert!(answer.headers.contains_key("x-request-id"));
+        assert_eq!(answer.headers.contains_key("openai-version"), path.starts_with("/v1/"));
+        if status == 501 {
+            let message = answer.body["error"]["message"].as_str().expect("a message");
+            assert!(message.contains(path), "{message}");
+        }
         assert_eq!(answer.headers.contains_key("allow"), status == 405, "{path}");
     }
 }
@@ -51,12 +65,35 @@ async fn a_page_in_a_browser_may_call() {
     assert_eq!(preflight.status(), 204);
     assert_eq!(preflight.headers()["access-control-allow-origin"], "*");
     assert_eq!(preflight.headers()["access-control-allow-headers"], "authorization,x-stainless-os");
+    // A browser that does not ask is told of what SDKs send.
+    let preflight = rig.client.request(Method::OPTIONS, rig.url("/v1/embeddings"));
+    let preflight = preflight.header("access-control-request-method", "POST").send().await;
+    let preflight = preflight.expect("an answer");
+    let allowed = preflight.headers()["access-control-allow-headers"].to_str().expect("ASCII");
+    for header in ["authorization", "idempotency-key", "x-stainless-retry-count"] {
+        assert!(allowed.contains(header), "{header} is not in {allowed}");
+    }
 
     let refused = rig.client.get(rig.url("/v1/models")).send().await.expect("an answer");
     assert_eq!(refused.status(), 401);
     assert_eq!(refused.headers()["access-control-allow-origin"], "*");
     let exposed = refused.headers()["access-control-expose-headers"].to_str().expect("ASCII");
-    for header in ["x-request-id", "retry-after", "cocoon-receipt-id"] {
+    for header in [
+        "x-request-id",
+        "x-should-retry",
+        "retry-after",
+        "retry-after-ms",
+        "x-ratelimit-limit-requests",
+        "x-ratelimit-remaining-tokens",
+        "x-ratelimit-reset-tokens",
+        "openai-processing-ms",
+        "openai-version",
+        "idempotent-replayed",
+        "cocoon-receipt-id",
+        "cocoon-assurance",
+        "cocoon-worker",
+        "cocoon-dropped-tools",
+    ] {
         assert!(exposed.contains(header), "{header} is not in {exposed}");
     }
 }

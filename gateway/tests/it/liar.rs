@@ -13,7 +13,7 @@ use cocoon_attest::lease::Lease;
 use cocoon_attest::receipt::{
     Commitment, Finish, ReceiptDraft, ReceiptKey, ReceiptSigner, Terms, Usage, request_commitment,
 };
-use cocoon_primitives::{Digest, WalletAddress};
+use cocoon_primitives::{Digest, ModelKind, WalletAddress};
 use cocoon_runtime::Lifecycle;
 use cocoon_uplink_wire::enrol::{GatewayMessage, Hello, WorkerMessage};
 use cocoon_uplink_wire::event::WorkerEvent;
@@ -45,7 +45,9 @@ const CREDIT: u64 = 1_000_000_000;
 const PROMPT: u64 = 3;
 /// What a lying answer has delivered before the lie, in tokens.
 const DELIVERED: u64 = 2;
-const CHUNK: &[u8] = b"data: {\"choices\":[]}\n\n";
+const CHUNK: &[u8] = br#"data: {"id":"chatcmpl-00000000000000000000000000000000","object":"chat.completion.chunk","created":1,"model":"scripted","choices":[{"index":0,"delta":{"role":"assistant","content":"a"},"logprobs":null,"finish_reason":null}]}
+
+"#;
 
 /// How a worker lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,6 +68,7 @@ async fn enrol(rig: &Rig) -> (RawUplink, ReceiptSigner) {
     };
     let model = WorkloadModel {
         name: MODEL.parse().expect("a name"),
+        kind: ModelKind::Chat,
         manifest_digest: Digest::from_bytes([0; 32]),
         context_length: 10_000,
         engine: "none".to_owned(),

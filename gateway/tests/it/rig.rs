@@ -52,7 +52,8 @@ impl Default for Setup {
 /// A running stack. Dropping it stops everything.
 pub(crate) struct Rig {
     pub(crate) gateway: RunningGateway,
-    pub(crate) client: reqwest::Client,
+    /// Judges every answer that it gets.
+    pub(crate) client: contract::Client,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) data_dir: TempDir,
     toml: String,
@@ -148,6 +149,7 @@ impl Rig {
         let gateway =
             Gateway::start(config, setup.clock.clone()).await.expect("the gateway starts");
         let client = reqwest::Client::builder().timeout(PATIENCE).build().expect("a client");
+        let client = client.into();
         let worker = Lifecycle::new();
         let rig = Self { gateway, client, clock: setup.clock, data_dir, toml, worker };
         if let Some(engine) = setup.engine {
@@ -165,7 +167,28 @@ impl Rig {
         self.gateway = started.expect("the gateway starts again");
     }
 
+    /// The worker goes away in the middle of whatever it does; another one may start.
+    pub(crate) fn kill_worker(&mut self) {
+        self.worker.hard().cancel();
+        self.worker = Lifecycle::new();
+    }
+
+    /// As after `kill -9`: nothing is settled or closed, then another gateway on the same files.
+    pub(crate) async fn crash(&mut self) {
+        // The gateway first: one that outlives its worker settles what it lost.
+        self.gateway.stages().stop_now();
+        self.kill_worker();
+        let config = Config::from_toml(&self.toml).expect("it was valid before");
+        let started = Gateway::start(config, Arc::clone(&self.clock)).await;
+        self.gateway = started.expect("the gateway starts again");
+    }
+
+    /// `engine` is what `[engine]` says of a scripted one, or a list of whole `[[engine]]`s.
     pub(crate) async fn start_worker(&self, engine: &str) {
+        let engine = match engine.trim_start().starts_with("[[engine]]") {
+            true => engine.to_owned(),
+            false => format!("[engine]\nkind = \"scripted\"\n{engine}"),
+        };
         let root_key = self.data_dir.path().join("root/root.key");
         let toml = format!(
             r#"
@@ -174,8 +197,6 @@ impl Rig {
             gateway = "{uplink}"
             gateway_spki_sha256 = "{spki}"
             payee = "0:{payee}"
-            [engine]
-            kind = "scripted"
             {engine}
             [evidence]
             kind = "software"
@@ -330,7 +351,8 @@ impl Rig {
     }
 }
 
-pub(crate) async fn read(response: reqwest::Response) -> Answer {
+pub(crate) async fn read(response: impl Into<contract::Response>) -> Answer {
+    let response = response.into();
     let (status, headers) = (response.status().as_u16(), response.headers().clone());
     let body = response.bytes().await.expect("the body arrives");
     let body = serde_json::from_slice(&body).unwrap_or(Value::Null);

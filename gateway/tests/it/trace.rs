@@ -319,10 +319,10 @@ async fn a_trace_spans_both_services_and_nothing_tells_what_was_said() {
         ("cocoon-gateway", "chat.reserve", "gen_ai.request.model"),
         ("cocoon-gateway", "chat.dispatch", "gen_ai.operation.name"),
         ("cocoon-gateway", "chat.settle", "gen_ai.usage.output_tokens"),
-        ("cocoon-worker", "chat", "gen_ai.operation.name"),
-        ("cocoon-worker", "chat", "gen_ai.request.model"),
-        ("cocoon-worker", "chat", "gen_ai.response.finish_reasons"),
-        ("cocoon-worker", "chat", "gen_ai.usage.input_tokens"),
+        ("cocoon-worker", "answer", "gen_ai.operation.name"),
+        ("cocoon-worker", "answer", "gen_ai.request.model"),
+        ("cocoon-worker", "answer", "gen_ai.response.finish_reasons"),
+        ("cocoon-worker", "answer", "gen_ai.usage.input_tokens"),
     ];
     let missing = || {
         let spans = exports.spans();

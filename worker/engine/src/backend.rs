@@ -16,10 +16,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use anyhow::Context;
 use candle_core::Tensor;
 use mistralrs::{
-    Constraint, CustomLogitsProcessor, Model, NormalRequest, Request, RequestMessage, Response,
-    SamplingParams, TextModelBuilder,
+    CustomLogitsProcessor, Model, NormalRequest, Request, RequestMessage, Response, SamplingParams,
+    TextModelBuilder,
 };
-use serde_json::Value;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use crate::folder::Folder;
@@ -61,11 +60,8 @@ pub(crate) enum Signal {
     /// A token was accepted.
     Progress,
     /// No token follows. `stopped`: at a token that the engine calls an end.
-    Done {
-        stopped: bool,
-    },
-    /// The engine refused the request before its first token.
-    Refused,
+    Done { stopped: bool },
+    /// The engine failed, or refused a request that was checked before it got it.
     Broken,
 }
 
@@ -74,8 +70,6 @@ pub(crate) struct Signals(mpsc::Receiver<Response>);
 pub(crate) struct Submission {
     pub(crate) ids: Vec<u32>,
     pub(crate) max_tokens: usize,
-    /// A JSON schema that the answer must match.
-    pub(crate) schema: Option<Value>,
     pub(crate) sampler: Arc<Sampler>,
 }
 
@@ -120,9 +114,6 @@ impl Backend {
         let messages = RequestMessage::CompletionTokens(request.ids);
         let mut normal = NormalRequest::new_simple(messages, sampling, sender, id, None, None);
         normal.is_streaming = true;
-        if let Some(schema) = request.schema {
-            normal.constraint = Constraint::JsonSchema(schema);
-        }
         normal.logits_processors =
             Some(vec![Arc::new(Seated { sampler: request.sampler, _turn: turn })]);
         self.requests.send(Request::Normal(Box::new(normal))).await.ok()?;
@@ -141,9 +132,7 @@ impl Signals {
             Some(Response::Chunk(chunk)) => {
                 chunk.choices.into_iter().find_map(|choice| choice.finish_reason)
             }
-            // Its text quotes the client's grammar, which no log may hold.
-            Some(Response::ValidationError(_)) => return Signal::Refused,
-            Some(Response::InternalError(error)) => {
+            Some(Response::ValidationError(error) | Response::InternalError(error)) => {
                 tracing::error!("mistral.rs failed: {error}");
                 return Signal::Broken;
             }

@@ -19,6 +19,8 @@ pub(crate) struct Folder {
     pub(crate) vocab: u32,
     /// Any of these tokens ends an answer.
     pub(crate) ends: BTreeSet<u32>,
+    /// Where a text begins that nothing comes before.
+    pub(crate) begin: Option<u32>,
     pub(crate) tokenizer: Tokenizer,
     pub(crate) template: Template,
 }
@@ -27,19 +29,8 @@ impl Folder {
     pub(crate) fn open(path: &Path, context_max: Option<u32>) -> anyhow::Result<Self> {
         ensure!(path.is_dir(), "{} is not a folder", path.display());
         let config = read_json(&path.join("config.json"))?;
-        let number = |name: &str| {
-            // Models with several parts keep the language model's numbers one level down.
-            let value = config.get(name).or_else(|| config.get("text_config")?.get(name));
-            value
-                .and_then(Value::as_u64)
-                .and_then(|value| u32::try_from(value).ok())
-                .filter(|value| *value > 0)
-                .with_context(|| format!("config.json has no {name}"))
-        };
-        let context_length = number("max_position_embeddings")?;
-        let tokenizer_path = path.join("tokenizer.json");
-        let tokenizer = Tokenizer::from_bytes(read(&tokenizer_path)?)
-            .map_err(|error| anyhow::anyhow!("{}: {error}", tokenizer_path.display()))?;
+        let context_length = number(&config, "max_position_embeddings")?;
+        let tokenizer = read_tokenizer(path)?;
         let tokenizer_config = read_json(&path.join("tokenizer_config.json"))?;
         let template_file = path.join("chat_template.jinja");
         let template_file = if template_file.is_file() {
@@ -49,11 +40,15 @@ impl Folder {
         };
         let template = Template::new(template_file, &tokenizer_config)?;
         let ends = ends(path, &config, &tokenizer_config, &tokenizer)?;
+        let begin = token_text(&tokenizer_config, "bos_token")
+            .and_then(|text| tokenizer.token_to_id(&text))
+            .or_else(|| config.get("bos_token_id")?.as_u64()?.try_into().ok());
         Ok(Self {
             path: path.to_owned(),
             context_length: context_max.unwrap_or(context_length).min(context_length),
-            vocab: number("vocab_size")?,
+            vocab: number(&config, "vocab_size")?,
             ends,
+            begin,
             tokenizer,
             template,
         })
@@ -97,7 +92,24 @@ pub(crate) fn token_text(tokenizer_config: &Value, name: &str) -> Option<String>
     value.as_str().or_else(|| value.get("content")?.as_str()).map(ToOwned::to_owned)
 }
 
-fn read_json(path: &Path) -> anyhow::Result<Value> {
+/// A number of config.json that is at least 1.
+pub(crate) fn number(config: &Value, name: &str) -> anyhow::Result<u32> {
+    // Models with several parts keep the language model's numbers one level down.
+    let value = config.get(name).or_else(|| config.get("text_config")?.get(name));
+    value
+        .and_then(Value::as_u64)
+        .and_then(|value| u32::try_from(value).ok())
+        .filter(|value| *value > 0)
+        .with_context(|| format!("config.json has no {name}"))
+}
+
+pub(crate) fn read_tokenizer(folder: &Path) -> anyhow::Result<Tokenizer> {
+    let path = folder.join("tokenizer.json");
+    Tokenizer::from_bytes(read(&path)?)
+        .map_err(|error| anyhow::anyhow!("{}: {error}", path.display()))
+}
+
+pub(crate) fn read_json(path: &Path) -> anyhow::Result<Value> {
     serde_json::from_slice(&read(path)?).with_context(|| format!("{} is broken", path.display()))
 }
 

@@ -5,15 +5,18 @@
 //! and then only a new process is safe. It ends when stdin does, so it never outlives its worker.
 //!
 //! Shape: [`folder`] reads the model's files, [`backend`] alone knows mistral.rs, [`job`] runs one
-//! answer through [`template`], [`sampler`], [`tokens`] and [`splitter`], [`serve`] talks to the
-//! worker.
+//! answer through [`template`], [`grammar`], [`sampler`], [`tokens`] and [`splitter`]; [`embed`] is the same for
+//! models that make vectors; [`serve`] talks to the worker.
 //!
 //! Guards against mistral.rs 0.8 live here: every request streams into a channel that holds more
 //! than its token limit, prompts and limits are checked before submission, the sampler is ours
 //! (seed, bias, penalties, log-probabilities), and so are finish reasons, counts and stop texts.
 
 mod backend;
+mod calls;
+mod embed;
 mod folder;
+mod grammar;
 mod job;
 mod sampler;
 mod serve;
@@ -31,7 +34,8 @@ use clap::Parser;
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Arguments {
-    /// A folder with config.json, tokenizer.json, a chat template and safetensors.
+    /// A folder with config.json, tokenizer.json, safetensors, and a chat template, or modules.json
+    /// where the model makes embeddings.
     #[arg(long)]
     model: PathBuf,
     /// Lowers the context length below what the model allows.
@@ -62,10 +66,20 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("failed to start the async runtime")?;
-    let folder = folder::Folder::open(&arguments.model, arguments.context)?;
-    let backend = runtime.block_on(backend::Backend::load(&folder, arguments.jobs))?;
-    let outcome = serve::serve(&job::Engine::new(folder, backend), runtime.handle());
+    let model = runtime.block_on(load(arguments))?;
+    let outcome = serve::serve(&model, runtime.handle());
     // Jobs of a worker that left are of no use, and a hung engine must not keep the process.
     runtime.shutdown_background();
     outcome
+}
+
+async fn load(arguments: &Arguments) -> anyhow::Result<serve::Model> {
+    let (path, context) = (&arguments.model, arguments.context);
+    if embed::Folder::is_one(path) {
+        let folder = embed::Folder::open(path, context)?;
+        return Ok(serve::Model::Embedding(embed::Embedder::load(folder, arguments.jobs).await?));
+    }
+    let folder = folder::Folder::open(path, context)?;
+    let backend = backend::Backend::load(&folder, arguments.jobs).await?;
+    Ok(serve::Model::Text(job::Engine::new(folder, backend)))
 }

@@ -1,9 +1,10 @@
 //! Our own sampling inside mistral.rs: the engine's ignores seed and bias and reports wrong
 //! logarithms, so it is handed logits with one finite entry, our choice.
 //!
-//! The engine calls [`Sampler::apply`] once for each token, and once more with masked logits when
-//! a grammar refuses the first choice. So with a grammar a choice counts only once the next token
-//! is asked for; the last one is fetched with [`Sampler::last`].
+//! The engine calls [`Sampler::apply`] once for each token. A [`Guide`] is asked about the choice
+//! first, which costs little; only when it refuses are all tokens that it refuses masked and the
+//! choice made again. With a second draw of its own that is the same distribution as masking at
+//! once. Logarithms are the model's own, of before the mask.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,6 +14,8 @@ use candle_core::Tensor;
 use cocoon_engine_wire::Sampling;
 use mistralrs::CustomLogitsProcessor;
 use tokio::sync::mpsc;
+
+use crate::grammar::Guide;
 
 /// Candidates that are sorted first when `top_p` cuts; nearly always enough.
 const NUCLEUS: usize = 512;
@@ -34,8 +37,9 @@ pub(crate) struct Sampler {
     end: u32,
     cancelled: AtomicBool,
     tokens: mpsc::Sender<Sampled>,
-    /// With a grammar: the choice that may still be refused, and its place.
-    pending: Option<Mutex<Option<(usize, Sampled)>>>,
+    guide: Option<Mutex<Guide>>,
+    /// The grammar gave up: what was said is no answer.
+    is_stuck: AtomicBool,
 }
 
 /// What a job fixes for its sampler.
@@ -45,7 +49,14 @@ pub(crate) struct Plan {
     pub(crate) prompt_tokens: usize,
     pub(crate) logprobs: Option<u8>,
     pub(crate) end: u32,
-    pub(crate) has_grammar: bool,
+    pub(crate) guide: Option<Guide>,
+}
+
+/// Which draw of a step: the second one follows a refusal.
+#[derive(Debug, Clone, Copy)]
+enum Draw {
+    First,
+    Second,
 }
 
 impl Sampler {
@@ -59,7 +70,8 @@ impl Sampler {
             end: plan.end,
             cancelled: AtomicBool::new(false),
             tokens,
-            pending: plan.has_grammar.then(Mutex::default),
+            guide: plan.guide.map(Mutex::new),
+            is_stuck: AtomicBool::new(false),
         }
     }
 
@@ -68,28 +80,47 @@ impl Sampler {
         self.cancelled.store(true, Ordering::Relaxed);
     }
 
-    /// With a grammar, the last choice: final once the engine says that it is done.
-    pub(crate) fn last(&self) -> Option<Sampled> {
-        let mut pending = self.pending.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner);
-        pending.take().map(|(_, sampled)| sampled)
+    /// Whether the answer ended because its grammar could not go on.
+    pub(crate) fn is_stuck(&self) -> bool {
+        self.is_stuck.load(Ordering::Relaxed)
     }
 
-    fn choose(&self, mut logits: Vec<f32>, generated: &[u32]) -> Sampled {
+    /// `None` where the grammar cannot go on.
+    fn choose(&self, mut logits: Vec<f32>, generated: &[u32]) -> Option<Sampled> {
         self.adjust(&mut logits, generated);
-        let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        let place = if self.sampling.temperature <= 0.0 {
-            likeliest(&logits)
-        } else {
-            self.draw(&logits, max, generated.len())
-        };
-        let (logprob, top) = match self.top {
+        let step = generated.len();
+        let mut place = self.place(&logits, step, Draw::First);
+        let report = |place: usize| match self.top {
             None => (0.0, Vec::new()),
             Some(count) => {
+                let max = greatest(&logits);
                 let sum = max + logits.iter().map(|logit| (logit - max).exp()).sum::<f32>().ln();
                 (logits[place] - sum, likeliest_few(&logits, sum, count))
             }
         };
-        Sampled { id: token(place), logprob, top }
+        if let Some(guide) = &self.guide {
+            let mut guide = guide.lock().unwrap_or_else(PoisonError::into_inner);
+            if !guide.allows(token(place)) {
+                let mut masked = logits.clone();
+                if !guide.mask(&mut masked) {
+                    return None;
+                }
+                place = self.place(&masked, step, Draw::Second);
+            }
+            if !guide.take(token(place)) {
+                return None;
+            }
+        }
+        let (logprob, top) = report(place);
+        Some(Sampled { id: token(place), logprob, top })
+    }
+
+    fn place(&self, logits: &[f32], step: usize, draw: Draw) -> usize {
+        if self.sampling.temperature <= 0.0 {
+            likeliest(logits)
+        } else {
+            self.draw(logits, greatest(logits), unit(self.seed, step, draw))
+        }
     }
 
     /// Bias, and penalties for tokens of this answer: the prompt's do not count.
@@ -116,7 +147,7 @@ impl Sampler {
     }
 
     /// Draws from the distribution at this temperature, cut to the nucleus of `top_p`.
-    fn draw(&self, logits: &[f32], max: f32, step: usize) -> usize {
+    fn draw(&self, logits: &[f32], max: f32, unit: f64) -> usize {
         let weight = |logit: &f32| f64::from((logit - max) / self.sampling.temperature).exp();
         let mut weights: Vec<(usize, f64)> =
             logits.iter().map(weight).enumerate().filter(|(_, weight)| *weight > 0.0).collect();
@@ -124,7 +155,7 @@ impl Sampler {
         if self.sampling.top_p < 1.0 {
             total = nucleus(&mut weights, total * f64::from(self.sampling.top_p.max(0.0)));
         }
-        let mut rest = unit(self.seed, step) * total;
+        let mut rest = unit * total;
         for (place, weight) in &weights {
             if rest < *weight {
                 return *place;
@@ -133,15 +164,6 @@ impl Sampler {
         }
         // Rounding went past the end, or no weight is finite.
         weights.last().map_or_else(|| likeliest(logits), |(place, _)| *place)
-    }
-
-    fn keep(&self, step: usize, sampled: Sampled) -> candle_core::Result<()> {
-        let Some(pending) = &self.pending else { return self.send(sampled) };
-        let mut pending = pending.lock().unwrap_or_else(PoisonError::into_inner);
-        match pending.replace((step, sampled)) {
-            Some((earlier, accepted)) if earlier != step => self.send(accepted),
-            _ => Ok(()),
-        }
     }
 
     fn send(&self, sampled: Sampled) -> candle_core::Result<()> {
@@ -159,20 +181,27 @@ impl CustomLogitsProcessor for Sampler {
     fn apply(&self, logits: &Tensor, context: &[u32]) -> candle_core::Result<Tensor> {
         let generated = context.get(self.prompt_tokens..).unwrap_or_default();
         let size = logits.elem_count();
-        let id = if self.cancelled.load(Ordering::Relaxed) {
-            self.end
+        let sampled = if self.cancelled.load(Ordering::Relaxed) {
+            None
         } else {
             let sampled = self.choose(logits.to_vec1()?, generated);
-            let id = sampled.id;
-            self.keep(generated.len(), sampled)?;
-            id
+            self.is_stuck.fetch_or(sampled.is_none(), Ordering::Relaxed);
+            sampled
         };
+        let id = sampled.as_ref().map_or(self.end, |sampled| sampled.id);
+        if let Some(sampled) = sampled {
+            self.send(sampled)?;
+        }
         let mut chosen = vec![f32::NEG_INFINITY; size];
         if let Some(logit) = chosen.get_mut(index(id)) {
             *logit = 0.0;
         }
         Tensor::from_vec(chosen, size, logits.device())
     }
+}
+
+fn greatest(logits: &[f32]) -> f32 {
+    logits.iter().copied().fold(f32::NEG_INFINITY, f32::max)
 }
 
 fn likeliest(logits: &[f32]) -> usize {
@@ -219,9 +248,13 @@ fn nucleus(weights: &mut Vec<(usize, f64)>, wanted: f64) -> f64 {
     sum
 }
 
-/// A number in [0, 1) that depends on seed and place alone.
-fn unit(seed: u64, step: usize) -> f64 {
+/// A number in [0, 1) that depends on seed, place and draw alone.
+fn unit(seed: u64, step: usize, draw: Draw) -> f64 {
     let step = u64::try_from(step).unwrap_or(u64::MAX).wrapping_add(1);
+    let seed = match draw {
+        Draw::First => seed,
+        Draw::Second => mix(!seed),
+    };
     let bits = mix(seed ^ mix(step.wrapping_mul(0x9e37_79b9_7f4a_7c15))) >> 32;
     f64::from(u32::try_from(bits).unwrap_or(u32::MAX)) / (f64::from(u32::MAX) + 1.0)
 }
@@ -261,7 +294,7 @@ mod tests {
             prompt_tokens: 2,
             logprobs: Some(2),
             end: 0,
-            has_grammar: false,
+            guide: None,
         };
         change(&mut plan);
         let (sender, receiver) = mpsc::channel(64);
@@ -328,18 +361,58 @@ mod tests {
     }
 
     #[test]
-    fn with_a_grammar_only_the_accepted_choice_comes_out() {
+    fn a_grammar_shapes_the_choice_and_leaves_the_logarithm() {
+        // Tokens: an end, and two letters; only "b" may be said.
+        let guide = crate::grammar::letter_guide("b", &["a", "b"]);
         let (sampler, mut tokens) = sampler(|plan| {
-            plan.has_grammar = true;
+            plan.guide = Some(guide);
             plan.sampling.temperature = 0.0;
         });
-        apply(&sampler, &[1.0, 0.0], &[0, 0]);
-        apply(&sampler, &[f32::NEG_INFINITY, 0.0], &[0, 0]);
-        assert!(tokens.try_recv().is_err());
-        apply(&sampler, &[1.0, 0.0], &[0, 0, 1]);
-        assert_eq!(tokens.try_recv().unwrap().id, 1);
-        assert_eq!(sampler.last().unwrap().id, 0);
-        assert!(sampler.last().is_none());
+        let logits = [1.0, 3.0, 2.0];
+        assert_eq!(apply(&sampler, &logits, &[5, 6]), 2);
+        let sum = logits.iter().map(|x: &f32| x.exp()).sum::<f32>().ln();
+        let sampled = tokens.try_recv().unwrap();
+        assert!((sampled.logprob - (2.0 - sum)).abs() < 1e-5);
+        assert_eq!(sampled.top[0].0, 1);
+        // Nothing may follow but the end.
+        assert_eq!(apply(&sampler, &logits, &[5, 6, 2]), 0);
+        assert!(!sampler.is_stuck());
+    }
+
+    #[test]
+    fn a_grammar_that_cannot_go_on_ends_the_answer_and_says_so() {
+        let guide = crate::grammar::letter_guide("b", &["a", "c"]);
+        let (sampler, mut tokens) = sampler(|plan| plan.guide = Some(guide));
+        assert_eq!(apply(&sampler, &[1.0, 3.0, 2.0], &[5, 6]), 0);
+        assert!(sampler.is_stuck() && tokens.try_recv().is_err());
+    }
+
+    #[test]
+    fn a_grammar_draws_by_the_weights_of_what_it_allows() {
+        let guide = crate::grammar::letter_guide("[bc]*", &["a", "b", "c"]);
+        let (sampler, mut tokens) = sampler(|plan| {
+            plan.guide = Some(guide);
+            plan.logprobs = None;
+        });
+        let mut context = vec![0, 0];
+        let mut count = 0;
+        for _ in 0..2000 {
+            // "a" is refused nine times of ten; the other two are as one to three.
+            let logits = [f32::NEG_INFINITY, (36.0_f32).ln(), 0.0, (3.0_f32).ln()];
+            let id = apply(&sampler, &logits, &context);
+            assert_ne!(id, 1);
+            count += u32::from(id == 3);
+            tokens.try_recv().unwrap();
+            context.push(id);
+        }
+        assert!((1400..1600).contains(&count), "{count} of 2000 at probability 3/4");
+    }
+
+    #[test]
+    fn a_second_draw_is_not_the_first_again() {
+        let step = 3;
+        let (first, second) = (unit(7, step, Draw::First), unit(7, step, Draw::Second));
+        assert!((first - second).abs() > 1e-6);
     }
 
     #[test]

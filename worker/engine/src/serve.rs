@@ -14,6 +14,7 @@ use cocoon_engine_wire::{
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::embed::Embedder;
 use crate::job::Engine;
 
 /// Messages that wait for the worker to read them. Behind them jobs wait, mistral.rs does not.
@@ -24,17 +25,45 @@ const READ_BYTES: usize = 64 * 1024;
 /// Dropping an entry cancels its job.
 type Jobs = Arc<Mutex<HashMap<u64, oneshot::Sender<()>>>>;
 
+/// What this process serves.
+#[derive(Clone)]
+pub(crate) enum Model {
+    Text(Arc<Engine>),
+    Embedding(Arc<Embedder>),
+}
+
+impl Model {
+    fn ready(&self) -> Ready {
+        match self {
+            Self::Text(engine) => Ready {
+                protocol: PROTOCOL,
+                context_length: engine.context_length,
+                vocab: engine.vocab,
+                jobs: engine.jobs,
+                embedding_dimensions: 0,
+            },
+            Self::Embedding(embedder) => embedder.ready(),
+        }
+    }
+
+    async fn run(
+        &self,
+        job: Generate,
+        cancelled: oneshot::Receiver<()>,
+        out: &mpsc::Sender<FromEngine>,
+    ) -> FromEngine {
+        match self {
+            Self::Text(engine) => engine.run(job, cancelled, out).await,
+            Self::Embedding(embedder) => embedder.run(job, cancelled, out).await,
+        }
+    }
+}
+
 /// Returns when stdin ends; an error is a worker that does not speak our protocol.
-pub(crate) fn serve(engine: &Arc<Engine>, runtime: &Handle) -> anyhow::Result<()> {
+pub(crate) fn serve(model: &Model, runtime: &Handle) -> anyhow::Result<()> {
     let (out, messages) = mpsc::channel(OUT_MESSAGES);
     std::thread::Builder::new().name("stdout".to_owned()).spawn(move || write_all(messages))?;
-    let ready = Ready {
-        protocol: PROTOCOL,
-        context_length: engine.context_length,
-        vocab: engine.vocab,
-        jobs: engine.jobs,
-    };
-    out.blocking_send(FromEngine::Ready(ready)).context("stdout is closed")?;
+    out.blocking_send(FromEngine::Ready(model.ready())).context("stdout is closed")?;
     let jobs = Jobs::default();
     let mut input = std::io::stdin().lock();
     let mut decoder = FrameDecoder::new();
@@ -47,7 +76,7 @@ pub(crate) fn serve(engine: &Arc<Engine>, runtime: &Handle) -> anyhow::Result<()
         decoder.push(&buffer[..bytes]);
         while let Some(message) = decoder.next_message::<ToEngine>()? {
             match message {
-                ToEngine::Generate(job) => start(engine, *job, &jobs, &out, runtime),
+                ToEngine::Generate(job) => start(model, *job, &jobs, &out, runtime),
                 ToEngine::Cancel { id } => drop(lock(&jobs).remove(&id)),
                 ToEngine::Ping { n } => {
                     let pong = FromEngine::Pong { n, resident_bytes: resident_bytes() };
@@ -59,7 +88,7 @@ pub(crate) fn serve(engine: &Arc<Engine>, runtime: &Handle) -> anyhow::Result<()
 }
 
 fn start(
-    engine: &Arc<Engine>,
+    model: &Model,
     job: Generate,
     jobs: &Jobs,
     out: &mpsc::Sender<FromEngine>,
@@ -68,10 +97,10 @@ fn start(
     let id = job.id;
     let (cancel, cancelled) = oneshot::channel();
     lock(jobs).insert(id, cancel);
-    let (engine, jobs, out) = (Arc::clone(engine), Arc::clone(jobs), out.clone());
+    let (model, jobs, out) = (model.clone(), Arc::clone(jobs), out.clone());
     let work = {
         let out = out.clone();
-        runtime.spawn(async move { engine.run(job, cancelled, &out).await })
+        runtime.spawn(async move { model.run(job, cancelled, &out).await })
     };
     runtime.spawn(async move {
         // A panic in one job is that job's failure.

@@ -1,44 +1,60 @@
 //! An answer's text taken apart: what is said, what is thought, which tools are called.
 //!
-//! Thinking stands between `<think>` and `</think>`, at the beginning only; a call between
-//! `<tool_call>` and `</tool_call>` as `{"name": …, "arguments": …}`, the form of Qwen and Hermes.
-//! Text that only looks like a call comes out as content, unchanged.
+//! Thinking stands between `<think>` and `</think>`, at the beginning only; calls stand as
+//! [`CallFormat`] says. Text that only looks like a call comes out as content, unchanged.
+//!
+//! Invariants: a marker leaves only where no call was made of it; text that belongs to no call and
+//! no thought leaves as content, except white space around them.
 
 use std::collections::BTreeSet;
 
 use cocoon_engine_wire::Channel;
-use serde::Deserialize;
-use serde_json::value::RawValue;
+
+use crate::calls::{self, Call, CallFormat};
 
 const THINK: &str = "<think>";
 const THINK_END: &str = "</think>";
-const CALL: &str = "<tool_call>";
 const CALL_END: &str = "</tool_call>";
 
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Piece {
     Text(Channel, String),
-    /// `arguments` is JSON text as the model wrote it.
-    Call {
-        name: String,
-        arguments: String,
-    },
+    Call(Call),
+}
+
+/// What an answer may consist of.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Parts {
+    /// The model may begin by thinking.
+    pub(crate) thinks: bool,
+    /// The prompt has begun it already.
+    pub(crate) thinking: bool,
+    /// How calls are written; `None`: none is looked for.
+    pub(crate) format: Option<CallFormat>,
+    /// Names that may be called.
+    pub(crate) tools: BTreeSet<String>,
+    /// Nothing but calls: what breaks off inside one is no content.
+    pub(crate) calls_only: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     /// Nothing but white space so far: thinking may begin.
     Start,
+    /// The same, and only a call or content may.
+    Opening,
     Content,
     Reasoning,
+    /// Behind a marker.
     Call,
+    /// Inside what began like a call without a marker.
+    BareCall,
 }
 
 #[derive(Debug)]
 pub(crate) struct Splitter {
     state: State,
-    /// Names that may be called; empty: no call is looked for.
-    tools: BTreeSet<String>,
+    parts: Parts,
     held: String,
     /// White space that comes next is layout, not content.
     skip_space: bool,
@@ -46,18 +62,26 @@ pub(crate) struct Splitter {
 }
 
 impl Splitter {
-    /// `thinks`: the model may begin by thinking. `thinking`: the prompt has begun it already.
-    pub(crate) fn new(tools: BTreeSet<String>, thinks: bool, thinking: bool) -> Self {
-        let state = match (thinks, thinking) {
+    pub(crate) fn new(mut parts: Parts) -> Self {
+        if parts.tools.is_empty() {
+            parts.format = None;
+        }
+        let state = match (parts.thinks, parts.thinking) {
             (true, true) => State::Reasoning,
             (true, false) => State::Start,
-            (false, _) => State::Content,
+            (false, _) => State::Opening,
         };
-        Self { state, tools, held: String::new(), skip_space: thinking, called: false }
+        let skip_space = parts.thinking;
+        Self { state, parts, held: String::new(), skip_space, called: false }
     }
 
     pub(crate) fn is_reasoning(&self) -> bool {
         self.state == State::Reasoning
+    }
+
+    /// Whether all that came has left or was layout.
+    pub(crate) fn is_between(&self) -> bool {
+        self.skip_space && self.held.is_empty()
     }
 
     pub(crate) fn push(&mut self, text: &str) -> Vec<Piece> {
@@ -67,15 +91,15 @@ impl Splitter {
         pieces
     }
 
-    /// The rest, when the model has ended.
-    pub(crate) fn finish(&mut self) -> Vec<Piece> {
+    /// The rest, when the model has ended; `cut`: its limit ended it.
+    pub(crate) fn finish(&mut self, cut: bool) -> Vec<Piece> {
         let rest = std::mem::take(&mut self.held);
         match self.state {
-            State::Call => vec![self.call(&rest, "")],
+            State::Call | State::BareCall => self.last_call(&rest, cut),
             // Layout around calls is nobody's text.
             _ if self.called && rest.trim().is_empty() => Vec::new(),
             State::Reasoning => text(Channel::Reasoning, rest),
-            State::Start | State::Content => text(Channel::Content, rest),
+            State::Start | State::Opening | State::Content => text(Channel::Content, rest),
         }
     }
 
@@ -90,9 +114,11 @@ impl Splitter {
         }
         match self.state {
             State::Start => self.start(),
+            State::Opening => self.opening(),
             State::Content => self.content(pieces),
             State::Reasoning => self.reasoning(pieces),
             State::Call => self.inside_call(pieces),
+            State::BareCall => false,
         }
     }
 
@@ -107,25 +133,36 @@ impl Splitter {
         if THINK.starts_with(said) {
             return false;
         }
-        self.state = State::Content;
+        self.state = State::Opening;
+        true
+    }
+
+    fn opening(&mut self) -> bool {
+        let begins = match self.parts.format {
+            Some(CallFormat::Llama) => calls::begins_call(&self.held),
+            _ => Some(false),
+        };
+        let Some(begins) = begins else { return false };
+        self.state = if begins { State::BareCall } else { State::Content };
         true
     }
 
     fn content(&mut self, pieces: &mut Vec<Piece>) -> bool {
-        if self.tools.is_empty() {
+        let Some(format) = self.parts.format else {
             let all = self.held.len();
             return self.release(Channel::Content, all, pieces);
-        }
-        if let Some(place) = self.held.find(CALL) {
+        };
+        let marker = format.marker();
+        if let Some(place) = self.held.find(marker) {
             let said = self.held[..place].trim_end().to_owned();
             pieces.extend(text(Channel::Content, said));
-            self.held.drain(..place + CALL.len());
+            self.held.drain(..place + marker.len());
             self.state = State::Call;
             self.skip_space = false;
             return true;
         }
         // White space is content only if no call follows it.
-        let sure = self.held.len() - overlap(&self.held, CALL);
+        let sure = self.held.len() - overlap(&self.held, marker);
         let sure = self.held[..sure].trim_end().len();
         self.release(Channel::Content, sure, pieces)
     }
@@ -135,7 +172,7 @@ impl Splitter {
             let thought = self.held[..place].trim_end().to_owned();
             pieces.extend(text(Channel::Reasoning, thought));
             self.held.drain(..place + THINK_END.len());
-            self.state = State::Content;
+            self.state = State::Opening;
             self.skip_space = true;
             return true;
         }
@@ -144,11 +181,21 @@ impl Splitter {
         self.release(Channel::Reasoning, sure, pieces)
     }
 
+    /// Hermes' calls have an end of their own; the others' is the answer's.
     fn inside_call(&mut self, pieces: &mut Vec<Piece>) -> bool {
-        let Some(place) = self.held.find(CALL_END) else { return false };
+        if self.parts.format != Some(CallFormat::Hermes) {
+            return false;
+        }
+        let ends = self.held.match_indices(CALL_END).map(|(place, _)| place);
+        // An end inside of a string of the call's arguments is none.
+        let Some(place) = ends.into_iter().find(|place| !breaks_off(&self.held[..*place])) else {
+            return false;
+        };
         let body: String = self.held.drain(..place + CALL_END.len()).collect();
-        let piece = self.call(&body[..place], CALL_END);
-        pieces.push(piece);
+        let piece = self.call(&body[..place]);
+        self.called |= piece.is_some();
+        let shown = || Piece::Text(Channel::Content, format!("<tool_call>{body}"));
+        pieces.push(piece.map_or_else(shown, Piece::Call));
         self.state = State::Content;
         self.skip_space = self.called;
         true
@@ -162,31 +209,39 @@ impl Splitter {
         false
     }
 
-    fn call(&mut self, body: &str, end: &str) -> Piece {
-        let parsed = serde_json::from_str::<Call>(body.trim()).ok();
-        match parsed.filter(|call| self.tools.contains(&call.name)) {
-            Some(call) => {
-                self.called = true;
-                Piece::Call { arguments: call.arguments(), name: call.name }
+    /// The one call that `body` is.
+    fn call(&self, body: &str) -> Option<Call> {
+        let (mut calls, rest) = calls::read(body, &self.parts.tools)?;
+        (calls.len() == 1 && rest.is_empty()).then(|| calls.remove(0))
+    }
+
+    /// The answer has ended inside a call, or inside several.
+    fn last_call(&mut self, body: &str, cut: bool) -> Vec<Piece> {
+        let tools = &self.parts.tools;
+        let (calls, rest) = calls::read(body, tools).unwrap_or((Vec::new(), body));
+        let broken = if cut { calls::read_broken(rest, tools) } else { None };
+        let is_whole = broken.is_some() || rest.trim().is_empty();
+        if calls.is_empty() && broken.is_none() {
+            if self.parts.calls_only {
+                return Vec::new();
             }
-            None => Piece::Text(Channel::Content, format!("{CALL}{body}{end}")),
+            let format = self.parts.format.filter(|_| self.state == State::Call);
+            let marker = format.map_or("", CallFormat::marker);
+            return text(Channel::Content, format!("{marker}{body}"));
         }
+        self.called = true;
+        let mut pieces: Vec<Piece> = calls.into_iter().chain(broken).map(Piece::Call).collect();
+        if !is_whole && !self.parts.calls_only {
+            pieces.extend(text(Channel::Content, rest.to_owned()));
+        }
+        pieces
     }
 }
 
-#[derive(Deserialize)]
-struct Call {
-    name: String,
-    #[serde(alias = "parameters")]
-    arguments: Option<Box<RawValue>>,
-}
-
-impl Call {
-    /// Some models write the arguments as a string of JSON.
-    fn arguments(&self) -> String {
-        let Some(raw) = &self.arguments else { return "{}".to_owned() };
-        serde_json::from_str::<String>(raw.get()).unwrap_or_else(|_| raw.get().to_owned())
-    }
+/// Whether this is the beginning of a JSON value and not the whole of one.
+fn breaks_off(body: &str) -> bool {
+    let parsed = serde_json::from_str::<serde::de::IgnoredAny>(body.trim());
+    parsed.is_err_and(|error| error.is_eof())
 }
 
 fn text(channel: Channel, text: String) -> Vec<Piece> {
@@ -200,111 +255,4 @@ fn overlap(text: &str, marker: &str) -> usize {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Every answer of up to `length` of these parts.
-    ///
-    /// Exhaustive in place of random: proptest would change features deep in mistral.rs' graph,
-    /// and the suite would compile all of it a second time.
-    fn answers(parts: &[&str], length: u32) -> impl Iterator<Item = String> {
-        let base = u32::try_from(parts.len()).unwrap();
-        let count = move |length: u32| base.pow(length);
-        (0..=length).flat_map(move |length| (0..count(length)).map(move |code| (length, code))).map(
-            move |(length, code)| {
-                (0..length)
-                    .map(|place| parts[usize::try_from(code / count(place) % base).unwrap()])
-                    .collect()
-            },
-        )
-    }
-
-    /// Content, thoughts and calls of `answer`, pushed in pieces of `size` characters.
-    fn split(answer: &str, size: usize, thinks: bool) -> (String, String, Vec<(String, String)>) {
-        let tools = BTreeSet::from(["f".to_owned()]);
-        let mut splitter = Splitter::new(tools, thinks, false);
-        let characters: Vec<char> = answer.chars().collect();
-        let mut pieces = Vec::new();
-        for part in characters.chunks(size) {
-            pieces.extend(splitter.push(&part.iter().collect::<String>()));
-        }
-        pieces.extend(splitter.finish());
-        let (mut content, mut thoughts, mut calls) = (String::new(), String::new(), Vec::new());
-        for piece in pieces {
-            match piece {
-                Piece::Text(Channel::Content, text) => content += &text,
-                Piece::Text(Channel::Reasoning, text) => thoughts += &text,
-                Piece::Call { name, arguments } => calls.push((name, arguments)),
-            }
-        }
-        (content, thoughts, calls)
-    }
-
-    #[test]
-    fn answers_come_apart_however_they_arrive() {
-        const F: &str =
-            "<tool_call>\n{\"name\": \"f\", \"arguments\": {\"b\": 1,\"a\":2}}\n</tool_call>";
-        let twice = format!("Sure. \n{F}\n{F}\n");
-        let unclosed = F.strip_suffix("</tool_call>").unwrap();
-        let arguments = "{\"b\": 1,\"a\":2}";
-        let cases: [(&str, &str, &str, usize); 8] = [
-            ("hello\n\nworld \n", "hello\n\nworld \n", "", 0),
-            (F, "", "", 1),
-            (&twice, "Sure.", "", 2),
-            (unclosed, "", "", 1),
-            ("a <tool_call>{</tool_call> b", "a<tool_call>{</tool_call> b", "", 0),
-            (
-                "<tool_call>{\"name\":\"g\"}</tool_call>",
-                "<tool_call>{\"name\":\"g\"}</tool_call>",
-                "",
-                0,
-            ),
-            (" <think>\nwhy <x\n</think>\n\nbecause", "because", "why <x", 0),
-            ("a <think>b</think>", "a <think>b</think>", "", 0),
-        ];
-        for (answer, content, thoughts, calls) in cases {
-            for size in [1, 2, 7, 1000] {
-                let expected = vec![("f".to_owned(), arguments.to_owned()); calls];
-                let found = split(answer, size, true);
-                assert_eq!(found, (content.to_owned(), thoughts.to_owned(), expected), "{answer}");
-            }
-        }
-    }
-
-    #[test]
-    fn arguments_may_be_text_or_missing() {
-        let call = |body: &str| split(&format!("<tool_call>{body}</tool_call>"), 3, false).2;
-        let f = |arguments: &str| vec![("f".to_owned(), arguments.to_owned())];
-        assert_eq!(call(r#"{"name":"f","arguments":"{\"a\":1}"}"#), f(r#"{"a":1}"#));
-        assert_eq!(call(r#"{"name":"f","parameters":{"a":1}}"#), f(r#"{"a":1}"#));
-        assert_eq!(call(r#"{"name":"f"}"#), f("{}"));
-    }
-
-    #[test]
-    fn without_markers_every_character_comes_out() {
-        for answer in answers(&["a", "<", ">", "/", " ", "\n", "</think", "<tool_cal"], 4) {
-            for size in [1, 2, 5] {
-                assert_eq!(split(&answer, size, false).0, answer);
-            }
-        }
-    }
-
-    #[test]
-    fn nothing_panics() {
-        let parts = [
-            "<tool_call>",
-            "</tool_call>",
-            "<think>",
-            "</think>",
-            "{\"name\":\"f\"}",
-            "{",
-            "é<",
-            " ",
-        ];
-        for answer in answers(&parts, 4) {
-            for (size, thinks) in [(1, true), (3, false), (8, true)] {
-                split(&answer, size, thinks);
-            }
-        }
-    }
-}
+mod tests;

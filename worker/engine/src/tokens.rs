@@ -11,7 +11,11 @@ use crate::sampler::Sampled;
 
 /// Texts that structure an answer. Where one is a token of its own it comes out as text even if
 /// the tokenizer calls it special.
-pub(crate) const MARKERS: [&str; 4] = ["<think>", "</think>", "<tool_call>", "</tool_call>"];
+pub(crate) const MARKERS: [&str; 6] =
+    ["<think>", "</think>", "<tool_call>", "</tool_call>", "[TOOL_CALLS]", "<|python_tag|>"];
+
+/// Stands before a special token's name in [`Vocabulary::words`]: no text has this byte.
+const SPECIAL: u8 = 0xff;
 
 /// The least logarithm that is reported: a masked token has no finite one.
 const LOGPROB_MIN: f32 = -9999.0;
@@ -19,6 +23,8 @@ const LOGPROB_MIN: f32 = -9999.0;
 pub(crate) struct Vocabulary {
     tokenizer: Tokenizer,
     markers: HashMap<u32, &'static str>,
+    /// Tokens beside the vocabulary proper: written as they are, and whether they are special.
+    added: HashMap<u32, (String, bool)>,
     /// How a byte-level vocabulary writes bytes; `None` where tokens are plain text.
     bytes: Option<HashMap<char, u8>>,
 }
@@ -41,12 +47,36 @@ impl Vocabulary {
             }
             _ => false,
         };
-        Self { markers: markers.collect(), bytes: byte_level.then(byte_alphabet), tokenizer }
+        let added = tokenizer.get_added_tokens_decoder().into_iter();
+        let added = added.map(|(id, token)| (id, (token.content, token.special)));
+        Self {
+            markers: markers.collect(),
+            added: added.collect(),
+            bytes: byte_level.then(byte_alphabet),
+            tokenizer,
+        }
     }
 
     /// The prompt's ids. The template has written the special tokens already.
     pub(crate) fn encode(&self, text: &str) -> Option<Vec<u32>> {
         Some(self.tokenizer.encode_fast(text, false).ok()?.get_ids().to_vec())
+    }
+
+    /// The ids of text that no template wrote: with what the tokenizer itself puts around it.
+    pub(crate) fn encode_plain(&self, text: &str) -> Option<Vec<u32>> {
+        Some(self.tokenizer.encode_fast(text, true).ok()?.get_ids().to_vec())
+    }
+
+    /// The bytes that each of the first `size` tokens stands for, as a grammar reads them. Special
+    /// tokens that are no markers begin with [`SPECIAL`].
+    pub(crate) fn words(&self, size: u32) -> Vec<Vec<u8>> {
+        let word = |id: u32| match self.added.get(&id) {
+            Some((text, true)) if !self.markers.contains_key(&id) => {
+                [&[SPECIAL], text.as_bytes()].concat()
+            }
+            _ => self.bytes(id),
+        };
+        (0..size).map(word).collect()
     }
 
     pub(crate) fn detokeniser(&self) -> Detokeniser<'_> {
@@ -55,6 +85,9 @@ impl Vocabulary {
 
     /// The bytes of one token; they need not be whole characters.
     fn bytes(&self, id: u32) -> Vec<u8> {
+        if let Some((text, _)) = self.added.get(&id) {
+            return text.clone().into_bytes();
+        }
         let Some(token) = self.tokenizer.id_to_token(id) else { return Vec::new() };
         let fallback = token.strip_prefix("<0x").and_then(|rest| rest.strip_suffix('>'));
         if let Some(byte) = fallback.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
@@ -140,5 +173,28 @@ mod tests {
         assert_eq!(alphabet.get(&'\u{120}'), Some(&b' '));
         assert_eq!(alphabet.get(&'\u{10a}'), Some(&b'\n'));
         assert_eq!(alphabet.get(&'a'), Some(&b'a'));
+    }
+
+    #[test]
+    fn words_are_what_the_tokens_stand_for() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../models/tiny-demo/tokenizer.json");
+        let vocabulary = Vocabulary::new(Tokenizer::from_file(path).unwrap());
+        let size = u32::try_from(vocabulary.tokenizer.get_vocab_size(true)).unwrap();
+        let words = vocabulary.words(size + 1);
+        assert_eq!(words[1], b"\xff<|im_start|>");
+        assert_eq!(
+            (words[3].as_slice(), words[6].as_slice()),
+            (&b"<think>"[..], &b"</tool_call>"[..])
+        );
+        assert_eq!(words.last(), Some(&Vec::new()));
+        let text = "Repeat: 東京 🙂 café\n\t{\"a\": [1, 2]} <tool_call>";
+        let ids = vocabulary.encode(text).unwrap();
+        let bytes: Vec<u8> =
+            ids.iter().flat_map(|id| words[usize::try_from(*id).unwrap()].clone()).collect();
+        assert_eq!(String::from_utf8(bytes).unwrap(), text);
+        // Every byte has a token, so a grammar can always go on.
+        for byte in 0..=u8::MAX {
+            assert!(words.contains(&vec![byte]), "{byte}");
+        }
     }
 }

@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use cocoon_attest::policy::Mode;
 use serde::Deserialize;
 
+use super::engines::RawEngines;
+use super::limits::RawLimits;
 use super::{Config, Problem, TelemetrySection};
-use crate::engine::EngineConfig;
 use crate::evidence::EvidenceSource;
 
 #[derive(Debug, Deserialize)]
@@ -18,8 +19,10 @@ pub(super) struct RawConfig {
     gateway: String,
     gateway_spki_sha256: String,
     payee: String,
-    engine: EngineConfig,
+    engine: RawEngines,
     evidence: RawEvidence,
+    #[serde(default)]
+    limits: RawLimits,
     admin: Option<RawAdmin>,
     #[serde(default)]
     telemetry: RawTelemetry,
@@ -62,9 +65,8 @@ impl RawConfig {
         if payee.is_err() {
             problems.push(Problem::Payee);
         }
-        if let Err(problem) = self.engine.check() {
-            problems.push(Problem::Engine(problem));
-        }
+        self.engine.check(&mut problems);
+        let limits = self.limits.check(&mut problems);
         let evidence = self.evidence.check(self.mode, &mut problems);
         let admin_listen = self.admin.as_ref().map(|admin| admin.listen.parse::<SocketAddr>());
         if matches!(admin_listen, Some(Err(_))) {
@@ -76,9 +78,11 @@ impl RawConfig {
         }
         match (gateway_key, payee, evidence) {
             (Ok(gateway_spki_sha256), Ok(payee), Some(evidence)) if problems.is_empty() => {
+                let engines = self.engine.0.into_iter();
                 Ok(Config {
                     mode: self.mode,
-                    engine: self.engine.in_data_dir(&self.data_dir),
+                    engines: engines.map(|engine| engine.in_data_dir(&self.data_dir)).collect(),
+                    limits,
                     data_dir: self.data_dir,
                     gateway: self.gateway,
                     gateway_spki_sha256,

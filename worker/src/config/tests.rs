@@ -43,6 +43,45 @@ fn every_problem_is_reported_at_once() {
 }
 
 #[test]
+fn every_engine_and_every_limit_is_checked() {
+    let engines = "[[engine]]\nkind = 'scripted'\nname = 'a'\n\
+         [[engine]]\nkind = 'mistralrs'\npermits = 0\n\
+         [[engine]]\nkind = 'mistralrs'\nname = 'a'\ncontext_length = 0\n\
+         [[engine]]\nkind = 'scripted'\nname = 'tiny-demo'\ndimensions = 0\n\
+         [limits]\ntools_max = 0\nstops_max = 17\nembedding_inputs_max = 2049\n[evidence]";
+    let one = "[engine]\n        kind = \"scripted\"\n        [evidence]";
+    let text = text(r#"kind = "tdx""#).replace(one, engines);
+    let refusal = refusal(&text);
+    for part in [
+        "engine: [[engine]] 2: permits must be at least 1",
+        "engine: [[engine]] 3: context_length must be at least 1",
+        "engine: [[engine]] 3: the model a is served twice",
+        "engine: [[engine]] 4: dimensions must be at least 1",
+        "engine: [[engine]] 4: the model tiny-demo is served twice",
+        "limits.tools_max must be at least 1",
+        "limits.stops_max must be at most 16",
+        "limits.embedding_inputs_max must be at most 2048",
+        "evidence.kind \"tdx\"",
+    ] {
+        assert!(refusal.contains(part), "{part:?} is not in {refusal:?}");
+    }
+}
+
+#[test]
+fn a_wrong_field_of_an_engine_is_named() {
+    for head in ["[engine]", "[[engine]]"] {
+        let text = text(r#"kind = "software""#).replace("[engine]", &format!("{head}\ncolour = 1"));
+        let Err(ConfigError::Form(error)) = Config::parse(&text) else {
+            panic!("{head}: accepted")
+        };
+        assert!(error.message().contains("unknown field `colour`"), "{head}: {error}");
+    }
+    let none = text(r#"kind = "software""#).replace("payee =", "engine = []\npayee =");
+    let none = none.replace("[engine]\n        kind = \"scripted\"\n", "");
+    assert!(refusal(&none).contains("engine: there must be 1 to 16 of them"));
+}
+
+#[test]
 fn an_unknown_field_is_refused() {
     let text = text(r#"kind = "software""#).replace("payee =", "colour = 1\npayee =");
     assert!(matches!(Config::parse(&text), Err(ConfigError::Form(_))));
@@ -64,7 +103,9 @@ fn a_default_build_has_no_software_evidence() {
 #[cfg(feature = "soft-tee")]
 mod software {
     use super::*;
+    use crate::engine::EngineConfig;
     use crate::evidence::software::init_root;
+    use crate::serve::Limits;
 
     #[test]
     fn a_root_is_made_once_and_read_back() {
@@ -75,6 +116,16 @@ mod software {
         let evidence = format!("kind = \"software\"\nsoftware_root_key = \"{}\"", key.display());
         let config = Config::parse(&text(&evidence)).unwrap();
         assert_eq!(config.gateway, "127.0.0.1:40001");
+        assert_eq!((config.engines.len(), config.limits), (1, Limits::STANDARD));
+
+        let two = "[limits]\ntools_max = 7\n[[engine]]\nkind = 'mistralrs'\n\
+                   [[engine]]\nkind = 'mistralrs'\nmodel = 'demo-embed'";
+        let text = text(&evidence).replace("[engine]\n        kind = \"scripted\"", two);
+        let config = Config::parse(&text).unwrap();
+        let names = config.engines.iter().filter_map(EngineConfig::name);
+        let names: Vec<_> = names.map(|name| name.to_string()).collect();
+        assert_eq!(names, ["tiny-demo", "tiny-embed"]);
+        assert_eq!(config.limits, Limits { tools_max: 7, ..Limits::STANDARD });
         let stored = std::fs::read_to_string(folder.path().join("root.pub")).unwrap();
         assert_eq!(stored.trim(), hex::encode(public));
     }

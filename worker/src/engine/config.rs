@@ -1,8 +1,8 @@
-//! `[engine]` of worker.toml: which engine, and its settings.
+//! `[engine]` of worker.toml, or several `[[engine]]`: which engines, and their settings.
 
 use std::path::{Path, PathBuf};
 
-use cocoon_primitives::ModelName;
+use cocoon_primitives::{ModelKind, ModelName};
 use serde::Deserialize;
 
 /// The longest wait in a queue. A gateway takes a worker that says nothing for 60 s for broken;
@@ -23,11 +23,12 @@ pub enum EngineConfig {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MistralrsConfig {
-    /// `demo`, the shipped toy model; or a folder with safetensors, tokenizer and template; or,
+    /// `demo`, the shipped toy model, or `demo-embed`, the one for embeddings; or a folder with
+    /// safetensors, tokenizer and template, or modules.json where it is a model for embeddings; or,
     /// where no such folder exists, `org/name` at the hub, which is downloaded once.
     #[serde(default = "demo")]
     pub model: String,
-    /// The public name; without it `tiny-demo`, the folder's name or the hub's.
+    /// The public name; without it `tiny-demo`, `tiny-embed`, the folder's name or the hub's.
     pub name: Option<ModelName>,
     /// The child's program; without it `cocoon-engine` beside the worker's own.
     pub engine_bin: Option<PathBuf>,
@@ -36,8 +37,10 @@ pub struct MistralrsConfig {
     pub models_dir: Option<PathBuf>,
     /// Lowers the context length below what the model allows.
     pub context_length: Option<u32>,
-    /// Jobs in the child at once. On a processor it is one whatever this says, and the others wait
-    /// in the queue: there mistral.rs 0.8.1 was measured to mix the answers of requests of equal length.
+    /// Jobs in the child at once. A model that generates text takes one on a processor, whatever
+    /// this says, and the others wait in the queue: there mistral.rs 0.8.1 was measured to mix the
+    /// answers of requests of equal length. One that embeds takes turns between the texts of these
+    /// jobs.
     #[serde(default = "one")]
     pub permits: u32,
     /// Jobs that wait in front of it.
@@ -84,6 +87,9 @@ pub struct OpenaiUpstreamConfig {
     pub model: String,
     /// The public name; without it `model`.
     pub name: Option<ModelName>,
+    /// `embedding` asks the server's `/embeddings` and nothing else.
+    #[serde(default = "chat")]
+    pub model_kind: ModelKind,
     #[serde(default = "upstream_context")]
     pub context_length: u32,
     #[serde(default = "upstream_permits")]
@@ -113,9 +119,22 @@ pub struct OpenaiUpstreamConfig {
 pub struct ScriptedConfig {
     #[serde(default = "scripted")]
     pub name: ModelName,
+    /// `embedding` makes vectors instead of text.
+    #[serde(default = "chat")]
+    pub model_kind: ModelKind,
+    /// Numbers in a vector.
+    #[serde(default = "scripted_dimensions")]
+    pub dimensions: u32,
     /// Words of an answer; a job's own limit may be lower.
     #[serde(default = "scripted_tokens")]
     pub tokens: u32,
+    /// Words that are thought before an answer, unless the client turns thinking off.
+    #[serde(default)]
+    pub thoughts: u32,
+    /// Calls in place of an answer to a conversation that has tools and does not end with a tool's
+    /// result; a client that demands a call gets one in any case.
+    #[serde(default)]
+    pub calls: u32,
     /// Between two words; 0 is as fast as possible.
     #[serde(default)]
     pub interval_ms: u64,
@@ -170,6 +189,7 @@ impl EngineConfig {
             Self::Scripted(config) => {
                 at_least_one("permits", config.permits.into());
                 at_least_one("tokens", config.tokens.into());
+                at_least_one("dimensions", config.dimensions.into());
                 at_least_one("queue_timeout_ms", config.queue_timeout_ms);
                 at_least_one("context_length", config.context_length.into());
             }
@@ -181,6 +201,30 @@ impl EngineConfig {
             problems.push(format!("queue_timeout_ms must be at most {QUEUE_TIMEOUT_MS_MAX}"));
         }
         if problems.is_empty() { Ok(()) } else { Err(problems.join("; ")) }
+    }
+
+    /// Jobs that may wait in front of the engine.
+    pub const fn queue(&self) -> u32 {
+        match self {
+            Self::Mistralrs(config) => config.queue,
+            Self::OpenaiUpstream(config) => config.queue,
+            Self::Scripted(config) => config.queue,
+        }
+    }
+
+    /// The public name, as far as the file alone says it.
+    pub fn name(&self) -> Option<ModelName> {
+        match self {
+            Self::Mistralrs(config) => {
+                let shipped = super::demo::shipped(&config.model);
+                let name = || shipped.and_then(|model| model.name.parse().ok());
+                config.name.clone().or_else(name)
+            }
+            Self::OpenaiUpstream(config) => {
+                config.name.clone().or_else(|| config.model.parse().ok())
+            }
+            Self::Scripted(config) => Some(config.name.clone()),
+        }
     }
 
     const fn queue_timeout_ms(&self) -> u64 {
@@ -229,6 +273,14 @@ fn demo() -> String {
 
 fn scripted() -> ModelName {
     "scripted".parse().expect("a plain word is a model name")
+}
+
+const fn chat() -> ModelKind {
+    ModelKind::Chat
+}
+
+const fn scripted_dimensions() -> u32 {
+    128
 }
 
 const fn one() -> u32 {

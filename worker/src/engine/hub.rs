@@ -37,13 +37,17 @@ const SHARDS_MAX: usize = 1024;
 const NAME_BYTES_MAX: usize = 96;
 
 /// What a model has beside its weights, and whether it can do without.
-const TEXTS: [(&str, Need); 5] = [
+const TEXTS: [(&str, Need); 6] = [
     ("config.json", Need::Required),
     ("generation_config.json", Need::Optional),
     ("tokenizer.json", Need::Required),
     ("tokenizer_config.json", Need::Required),
     ("chat_template.jinja", Need::Optional),
+    (MODULES, Need::Optional),
 ];
+/// An embedding model says here which folders its parts lie in.
+const MODULES: &str = "modules.json";
+const MODULES_MAX: usize = 16;
 const INDEX: &str = "model.safetensors.index.json";
 const WHOLE: &str = "model.safetensors";
 
@@ -171,6 +175,9 @@ impl Download {
         for (file, need) in TEXTS {
             self.file(file, need, TEXT_BYTES_MAX).await?;
         }
+        for (file, bytes_max) in self.parts().await? {
+            self.file(&file, Need::Required, bytes_max).await?;
+        }
         let shards = if self.file(INDEX, Need::Optional, TEXT_BYTES_MAX).await? {
             self.shards().await?
         } else {
@@ -183,6 +190,45 @@ impl Download {
         fs::write(&complete, "").await.map_err(|source| failed(&complete, source))?;
         tracing::info!("downloaded {}: {} MiB", self.id, self.bytes_done >> 20);
         Ok(())
+    }
+
+    /// The files below folders that an embedding model has.
+    async fn parts(&self) -> Result<Vec<(String, u64)>, HubError> {
+        #[derive(Deserialize)]
+        struct Module {
+            path: String,
+            #[serde(rename = "type")]
+            kind: String,
+        }
+        let path = self.folder.join(MODULES);
+        let text = match fs::read(&path).await {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(source) => return Err(failed(&path, source)),
+        };
+        let malformed = || HubError::Index { file: MODULES.to_owned() };
+        let modules: Vec<Module> = serde_json::from_slice(&text).map_err(|_| malformed())?;
+        if modules.len() > MODULES_MAX {
+            return Err(malformed());
+        }
+        let mut parts = Vec::new();
+        for Module { path, kind } in modules {
+            let (has_config, has_weights) = match kind.rsplit('.').next() {
+                Some("Pooling") => (true, false),
+                Some("Dense") => (true, true),
+                _ => (false, false),
+            };
+            if has_config && !is_plain(&path) {
+                return Err(malformed());
+            }
+            if has_config {
+                parts.push((format!("{path}/config.json"), TEXT_BYTES_MAX));
+            }
+            if has_weights {
+                parts.push((format!("{path}/{WHOLE}"), u64::MAX));
+            }
+        }
+        Ok(parts)
     }
 
     /// The files that the index names.
@@ -265,7 +311,10 @@ impl Download {
         mut response: Response,
         bytes_max: u64,
     ) -> Result<(), HubError> {
-        let part = Part(self.folder.join(format!(".{file}.{}.part", std::process::id())));
+        let path = self.folder.join(file);
+        let parent = path.parent().expect("a file of a folder has a parent");
+        fs::create_dir_all(parent).await.map_err(|source| failed(parent, source))?;
+        let part = Part(parent.join(format!(".{}.part", std::process::id())));
         let write_failed = |source| failed(&part.0, source);
         let mut out = fs::File::create(&part.0).await.map_err(write_failed)?;
         let total = response.content_length();
@@ -286,7 +335,6 @@ impl Download {
             self.report(file, bytes, total);
         }
         out.sync_all().await.map_err(write_failed)?;
-        let path = self.folder.join(file);
         fs::rename(&part.0, &path).await.map_err(|source| failed(&path, source))
     }
 

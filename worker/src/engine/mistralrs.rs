@@ -28,8 +28,8 @@ use super::admission::{Admission, Place};
 use super::config::MistralrsConfig;
 use super::manifest::model_digest;
 use super::{
-    Engine, EngineError, EngineEvent, EngineLoad, EngineStartError, Generation, Job, ModelCard,
-    check_job, demo, hub,
+    Engine, EngineError, EngineEvent, EngineLoad, EngineStartError, Generation, Input, Job,
+    ModelCard, check_job, demo, hub,
 };
 
 /// Shapes every answer, so it is part of the model's digest.
@@ -38,7 +38,7 @@ const SETTINGS: &str = "mistral.rs 0.8.1";
 /// How long a job that was admitted waits for a child that is being restarted.
 const RESTART_PATIENCE: Duration = Duration::from_secs(10);
 
-/// Events of a job beyond two for each token.
+/// Events of a job beyond two for each token, or one for each vector.
 const EVENTS_MARGIN: usize = 64;
 
 pub(super) struct Mistralrs {
@@ -98,8 +98,8 @@ impl Mistralrs {
             }
         });
         let first = state.wait_for(|state| !matches!(state, State::Starting)).await;
-        let (context_length, jobs) = match first.as_deref() {
-            Ok(State::Ready(link)) => (link.context_length(), link.jobs()),
+        let (context_length, jobs, kind) = match first.as_deref() {
+            Ok(State::Ready(link)) => (link.context_length(), link.jobs(), link.kind()),
             _ => {
                 give_up.cancel();
                 return Err(EngineStartError::NotReady);
@@ -114,6 +114,7 @@ impl Mistralrs {
         drop(admit.send(Arc::clone(&admission)));
         let card = ModelCard {
             name,
+            kind,
             context_length,
             manifest_digest,
             engine: "mistralrs",
@@ -135,8 +136,14 @@ impl Engine for Mistralrs {
             return Err(EngineError::Unavailable);
         }
         let place = self.admission.enter()?;
-        let tokens = usize::try_from(job.max_tokens.min(self.card.context_length));
-        let capacity = tokens.unwrap_or(usize::MAX).saturating_mul(2) + EVENTS_MARGIN;
+        let events_max = match &job.input {
+            Input::Embed(inputs) => inputs.len(),
+            _ => {
+                let tokens = usize::try_from(job.max_tokens.min(self.card.context_length));
+                tokens.unwrap_or(usize::MAX).saturating_mul(2)
+            }
+        };
+        let capacity = events_max + EVENTS_MARGIN;
         let (sender, events) = mpsc::channel(capacity);
         let work = work(job, place, self.state.clone(), sender);
         self.lifecycle.spawn("engine.job", work);
@@ -192,9 +199,9 @@ async fn source(config: &MistralrsConfig) -> Result<Source, EngineStartError> {
             EngineStartError::Config(problem.to_owned())
         })
     };
-    if config.model == "demo" {
+    if let Some(shipped) = demo::shipped(&config.model) {
         let models = models()?;
-        let unpacked = tokio::task::spawn_blocking(move || demo::unpack(&models)).await;
+        let unpacked = tokio::task::spawn_blocking(move || shipped.unpack(&models)).await;
         let folder = unpacked.map_err(|_| EngineStartError::NotReady)??;
         let name = public_name(config, &folder)?;
         return Ok(Source { folder, name, owned_by: "cocoon".to_owned(), is_demo: true });

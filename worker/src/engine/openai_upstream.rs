@@ -1,8 +1,8 @@
-//! An engine by URL: any server that speaks the OpenAI chat API (vLLM, SGLang, llama.cpp, …).
+//! An engine by URL: any server that speaks the OpenAI API (vLLM, SGLang, llama.cpp, …).
 //!
-//! The known parameters of the client's body go up with what must be ours written over them
-//! ([`request`]); the answer always streams and is read into the same events that the other
-//! engines give ([`answer`]), so dialects end here. Cancelling is closing the connection.
+//! The body is made from the job ([`request`]); text always streams and is read into the same
+//! events that the other engines give ([`answer`]), and so are embeddings ([`vectors`]): dialects
+//! end here. Cancelling is closing the connection.
 //!
 //! Counts are the server's. It is asked to give them with every piece; one that does says the
 //! prompt's length before the first token, and an answer that is left early is billed for its
@@ -15,6 +15,7 @@
 
 mod answer;
 mod request;
+mod vectors;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -30,12 +31,14 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use self::answer::Answer;
+use self::request::{Dialect, EMBED_BATCH, Request};
+use self::vectors::Vectors;
 use super::admission::{Admission, Place};
 use super::config::OpenaiUpstreamConfig;
 use super::manifest::settings_digest;
 use super::{
-    Engine, EngineError, EngineEvent, EngineLoad, EngineStartError, Generation, Job, ModelCard,
-    check_job,
+    Engine, EngineError, EngineEvent, EngineLoad, EngineStartError, FinishReason, Generation,
+    Input, Job, ModelCard, Usage, check_job,
 };
 
 /// One event of the server's stream; a token with twenty alternatives is far below it.
@@ -46,7 +49,10 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Told to a client when the server sheds it without saying for how long.
 const RETRY_AFTER_MS: u64 = 1_000;
 
-/// Events of a job beyond two for each token.
+/// The vectors of [`EMBED_BATCH`] texts, written as numbers.
+const VECTORS_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Events of a job beyond two for each token, or one for each text.
 const EVENTS_MARGIN: usize = 64;
 
 pub(super) struct OpenaiUpstream {
@@ -59,7 +65,8 @@ pub(super) struct OpenaiUpstream {
 /// The server, and how to talk to it.
 struct Server {
     client: Client,
-    url: String,
+    /// Ends without a slash.
+    base_url: String,
     authorization: Option<HeaderValue>,
     model: String,
     continuous_usage: bool,
@@ -90,7 +97,7 @@ impl OpenaiUpstream {
             .build()?;
         let server = Server {
             client,
-            url: format!("{}/chat/completions", config.base_url.trim_end_matches('/')),
+            base_url: config.base_url.trim_end_matches('/').to_owned(),
             authorization: authorization(config).await?,
             model: config.model.clone(),
             continuous_usage: config.continuous_usage,
@@ -102,6 +109,7 @@ impl OpenaiUpstream {
         let settings = format!("openai-upstream {} {}", config.base_url, config.model);
         let card = ModelCard {
             name,
+            kind: config.model_kind,
             context_length: config.context_length,
             manifest_digest: settings_digest(&settings),
             engine: "openai-upstream",
@@ -143,14 +151,23 @@ impl Engine for OpenaiUpstream {
         if self.lifecycle.is_draining() {
             return Err(EngineError::Unavailable);
         }
-        let body = request::body(&job, &self.server.model, self.server.continuous_usage)?;
+        let dialect = Dialect {
+            model: &self.server.model,
+            kind: self.card.kind,
+            is_open: self.server.continuous_usage,
+        };
+        let request = Request::new(&job, &dialect)?;
         let place = self.admission.enter()?;
-        let tokens = usize::try_from(job.max_tokens.min(self.card.context_length));
-        let capacity = tokens.unwrap_or(usize::MAX).saturating_mul(2) + EVENTS_MARGIN;
-        let (sender, events) = mpsc::channel(capacity);
+        let events_max = if let Input::Embed(inputs) = &job.input {
+            inputs.len()
+        } else {
+            let tokens = usize::try_from(job.max_tokens.min(self.card.context_length));
+            tokens.unwrap_or(usize::MAX).saturating_mul(2)
+        };
+        let (sender, events) = mpsc::channel(events_max.saturating_add(EVENTS_MARGIN));
         let answer = Answer::new(&job);
         let server = Arc::clone(&self.server);
-        self.lifecycle.spawn("engine.upstream", work(server, place, body, answer, sender));
+        self.lifecycle.spawn("engine.upstream", work(server, place, request, answer, sender));
         Ok(Generation { events })
     }
 
@@ -168,7 +185,7 @@ impl Engine for OpenaiUpstream {
 async fn work(
     server: Arc<Server>,
     place: Place,
-    body: Bytes,
+    request: Request,
     answer: Answer,
     events: mpsc::Sender<EngineEvent>,
 ) {
@@ -176,7 +193,7 @@ async fn work(
     tokio::select! {
         biased;
         () = events.closed() => {}
-        outcome = server.relay(body, answer, &events) => if let Err(error) = outcome {
+        outcome = server.perform(request, answer, &events) => if let Err(error) = outcome {
             // A reader that left has no use for the end.
             drop(events.send(EngineEvent::Failed(error)).await);
         },
@@ -184,13 +201,26 @@ async fn work(
 }
 
 impl Server {
+    async fn perform(
+        &self,
+        request: Request,
+        answer: Answer,
+        events: &mpsc::Sender<EngineEvent>,
+    ) -> Result<(), EngineError> {
+        match request {
+            Request::Stream { path, body } => self.relay(path, body, answer, events).await,
+            Request::Embed { texts, bodies } => self.embed(texts, bodies, events).await,
+        }
+    }
+
     async fn relay(
         &self,
+        path: &str,
         body: Bytes,
         mut answer: Answer,
         events: &mpsc::Sender<EngineEvent>,
     ) -> Result<(), EngineError> {
-        let mut response = self.ask(body).await?;
+        let mut response = self.ask(path, body).await?;
         let mut decoder = sse::Decoder::new(EVENT_BYTES_MAX);
         loop {
             let piece = timeout(self.idle, response.chunk()).await;
@@ -211,11 +241,56 @@ impl Server {
         }
     }
 
-    /// The response, once its head says that it is a stream.
-    async fn ask(&self, body: Bytes) -> Result<Response, EngineError> {
-        let mut request = self.client.post(&self.url).body(body);
+    async fn embed(
+        &self,
+        texts: usize,
+        bodies: Vec<Bytes>,
+        events: &mpsc::Sender<EngineEvent>,
+    ) -> Result<(), EngineError> {
+        let mut usage = Usage::default();
+        let mut index = 0;
+        let mut dimensions = None;
+        for (batch, body) in bodies.into_iter().enumerate() {
+            let inputs = (texts - batch * EMBED_BATCH).min(EMBED_BATCH);
+            let response = self.ask("embeddings", body).await?;
+            let read = self.read(response).await?;
+            let vectors = Vectors::read(&read, inputs).ok_or(EngineError::Crashed)?;
+            usage.prompt = usage.prompt.saturating_add(vectors.prompt_tokens);
+            let mut passed = Vec::new();
+            if batch == 0 {
+                passed.push(EngineEvent::Started { prompt_tokens: None });
+            }
+            for vector in vectors.vectors {
+                if *dimensions.get_or_insert(vector.len()) != vector.len() {
+                    return Err(EngineError::Crashed);
+                }
+                passed.push(EngineEvent::Embedding { index, vector });
+                index += 1;
+            }
+            pass(passed, events).await?;
+        }
+        pass(vec![EngineEvent::Finished { finish: FinishReason::Stop, usage }], events).await
+    }
+
+    /// A whole body, bounded.
+    async fn read(&self, mut response: Response) -> Result<Vec<u8>, EngineError> {
+        let mut body = Vec::new();
+        loop {
+            let piece = timeout(self.idle, response.chunk()).await;
+            let piece = piece.map_err(|_| EngineError::Timeout)?;
+            let Some(piece) = piece.map_err(|_| EngineError::Crashed)? else { return Ok(body) };
+            if body.len() + piece.len() > VECTORS_BYTES_MAX {
+                return Err(EngineError::Crashed);
+            }
+            body.extend_from_slice(&piece);
+        }
+    }
+
+    /// The response, once its head says that the server answers.
+    async fn ask(&self, path: &str, body: Bytes) -> Result<Response, EngineError> {
+        let mut request = self.client.post(format!("{}/{path}", self.base_url)).body(body);
         request = request.header(CONTENT_TYPE, "application/json");
-        request = request.header(ACCEPT, "text/event-stream");
+        request = request.header(ACCEPT, "text/event-stream, application/json");
         if let Some(authorization) = &self.authorization {
             request = request.header(AUTHORIZATION, authorization.clone());
         }

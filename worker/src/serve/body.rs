@@ -13,19 +13,19 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cocoon_attest::receipt::{Finish, SignedReceipt, Usage};
-use cocoon_openai_wire::chat;
+use cocoon_openai_wire::endpoint::Endpoint;
 use cocoon_runtime::semconv;
 use cocoon_uplink_wire::frame::PAYLOAD_BYTES_MAX;
 use cocoon_uplink_wire::{FrameKind, encode_frame};
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
+use super::fanout::Fanout;
 use super::record::Record;
 use super::refusal::Refusal;
+use super::tally::Tally;
 use super::transcript::{Call, Transcript};
-use crate::engine::{
-    self, Channel, EngineError, EngineEvent, FinishReason, Generation, TokenLogprob,
-};
+use crate::engine::{self, Channel, EngineError, EngineEvent, FinishReason, TokenLogprob};
 
 /// Silence after which the gateway is told that the worker lives.
 const HEARTBEAT: Duration = Duration::from_secs(5);
@@ -71,7 +71,7 @@ impl Body for UplinkBody {
     fn is_end_stream(&self) -> bool {
         match &self.0 {
             State::Whole(bytes) => bytes.is_none(),
-            State::Live(live) => live.generation.is_none() && live.frames.is_empty(),
+            State::Live(live) => live.is_over && live.frames.is_empty(),
         }
     }
 
@@ -90,63 +90,53 @@ impl Body for UplinkBody {
 
 /// An answer in progress.
 pub(super) struct Live {
-    /// `None` once the answer has ended, however it ended.
-    generation: Option<Generation>,
+    endpoint: Endpoint,
+    fanout: Fanout,
+    /// The answer has ended, however it ended.
+    is_over: bool,
     transcript: Transcript,
     record: Record,
-    /// Completion tokens at most.
-    limit: u32,
-    count: Count,
+    tally: Tally,
+    /// The gravest of how the choices ended so far.
+    finish: FinishReason,
     answer_bytes: usize,
     frames: VecDeque<Bytes>,
     heartbeat: Interval,
     span: tracing::Span,
 }
 
-/// Tokens as the last event stated them.
-#[derive(Debug, Clone, Copy, Default)]
-struct Count {
-    prompt: u64,
-    completion: u32,
-    reasoning: u32,
-}
-
-impl Count {
-    fn usage(self) -> Usage {
-        Usage {
-            prompt: self.prompt,
-            cached: 0,
-            completion: self.completion.into(),
-            reasoning: self.reasoning.into(),
-        }
-    }
+/// What an answer in progress is made of.
+pub(super) struct LiveParts {
+    pub(super) endpoint: Endpoint,
+    pub(super) fanout: Fanout,
+    pub(super) tally: Tally,
+    pub(super) transcript: Transcript,
+    pub(super) record: Record,
+    pub(super) span: tracing::Span,
 }
 
 impl Live {
-    /// `first` is the event that was awaited before the head could leave.
-    pub(super) fn new(
-        generation: Generation,
-        first: EngineEvent,
-        transcript: Transcript,
-        record: Record,
-        limit: u32,
-        span: tracing::Span,
-    ) -> Self {
+    /// `first` are the events of the first choice that were awaited before the head could leave.
+    pub(super) fn new(parts: LiveParts, first: Vec<EngineEvent>) -> Self {
         let mut heartbeat = interval_at(Instant::now() + HEARTBEAT, HEARTBEAT);
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut live = Self {
-            generation: Some(generation),
-            transcript,
-            record,
-            limit,
-            count: Count::default(),
+            endpoint: parts.endpoint,
+            fanout: parts.fanout,
+            is_over: false,
+            transcript: parts.transcript,
+            record: parts.record,
+            tally: parts.tally,
+            finish: FinishReason::Stop,
             answer_bytes: 0,
             frames: VecDeque::new(),
             heartbeat,
-            span,
+            span: parts.span,
         };
         // At once, so that an abort before the first poll knows what the head has promised.
-        live.apply(first);
+        for event in first {
+            live.apply(0, event);
+        }
         live
     }
 
@@ -154,13 +144,13 @@ impl Live {
         if let Some(frame) = self.frames.pop_front() {
             return Poll::Ready(Some(frame));
         }
-        if self.generation.is_none() {
+        if self.is_over {
             return Poll::Ready(None);
         }
         let span = self.span.clone();
         let _entered = span.enter();
         let drained = self.drain(context);
-        if self.generation.is_some()
+        if !self.is_over
             && let Err(refusal) = self.flush()
         {
             self.fail(&refusal);
@@ -170,11 +160,8 @@ impl Live {
             return Poll::Ready(Some(frame));
         }
         if self.heartbeat.poll_tick(context).is_ready() {
-            return Poll::Ready(Some(encode_frame(
-                FrameKind::Heartbeat,
-                self.count.completion,
-                &[],
-            )));
+            let count = self.tally.cumulative();
+            return Poll::Ready(Some(encode_frame(FrameKind::Heartbeat, count, &[])));
         }
         if drained.is_ready() {
             // More events may be there than one poll takes.
@@ -186,48 +173,54 @@ impl Live {
     /// Takes events in until none is ready, the answer ends, or a frame's worth was taken.
     fn drain(&mut self, context: &mut Context<'_>) -> Poll<()> {
         for _ in 0..EVENTS_PER_FRAME_MAX {
-            let Some(generation) = &mut self.generation else { break };
-            let event = ready!(generation.events.poll_recv(context));
-            self.apply(event.unwrap_or(EngineEvent::Failed(EngineError::Crashed)));
+            if self.is_over {
+                break;
+            }
+            let Some((choice, event)) = ready!(self.fanout.poll_event(context)) else { break };
+            self.apply(choice, event);
         }
         Poll::Ready(())
     }
 
-    fn apply(&mut self, event: EngineEvent) {
+    fn apply(&mut self, choice: u32, event: EngineEvent) {
+        if self.is_over {
+            return;
+        }
         match event {
             EngineEvent::Started { prompt_tokens } => {
-                self.count.prompt = prompt_tokens.unwrap_or(0);
+                self.tally.started(choice, prompt_tokens.unwrap_or(0));
             }
             EngineEvent::Delta { channel, text, completion_tokens, logprobs } => {
                 let bytes = text.len() + logprobs.iter().map(logprob_bytes).sum::<usize>();
-                if self.count_up(completion_tokens, channel) && self.grow(bytes) {
-                    self.transcript.delta(channel, &text, logprobs);
+                if self.count_up(choice, completion_tokens, channel) && self.grow(bytes) {
+                    self.transcript.delta(choice, channel, &text, logprobs);
                 }
             }
             EngineEvent::ToolCall { index, id, name, arguments, completion_tokens } => {
                 let bytes = id.len() + name.len() + arguments.len();
-                if self.count_up(completion_tokens, Channel::Content) && self.grow(bytes) {
-                    self.transcript.call(Call { index, id, name, arguments });
+                if self.count_up(choice, completion_tokens, Channel::Content) && self.grow(bytes) {
+                    self.transcript.call(choice, Call { index, id, name, arguments });
                 }
             }
-            EngineEvent::Finished { finish, usage } => self.finished(finish, usage),
-            EngineEvent::Failed(error) => self.fail(&error.into()),
+            EngineEvent::Embedding { index, vector } => {
+                if self.grow(size_of::<f32>() * vector.len())
+                    && !self.transcript.vector(index, vector)
+                {
+                    self.fail(&EngineError::Crashed.into());
+                }
+            }
+            EngineEvent::Finished { finish, usage } => self.finished(choice, finish, usage),
+            EngineEvent::Failed(error) => self.fail(&Refusal::from(error).about(self.endpoint)),
         }
     }
 
-    /// Moves the count on; over the limit the answer ends with what it had.
-    fn count_up(&mut self, completion_tokens: u32, channel: Channel) -> bool {
-        if completion_tokens > self.limit {
-            let usage = self.count.usage();
-            self.seal(FinishReason::Length, usage);
-            return false;
+    /// Moves the count on; over the limit the choice ends with what it had.
+    fn count_up(&mut self, choice: u32, completion_tokens: u32, channel: Channel) -> bool {
+        let is_within = self.tally.count_up(choice, completion_tokens, channel);
+        if !is_within {
+            self.end_choice(choice, FinishReason::Length);
         }
-        let new = completion_tokens.saturating_sub(self.count.completion);
-        self.count.completion = self.count.completion.max(completion_tokens);
-        if channel == Channel::Reasoning {
-            self.count.reasoning = self.count.reasoning.saturating_add(new);
-        }
-        true
+        is_within
     }
 
     /// Bounds the answer's memory, whatever the engine sends.
@@ -240,38 +233,51 @@ impl Live {
         true
     }
 
-    fn finished(&mut self, finish: FinishReason, usage: engine::Usage) {
-        // The last count never falls behind what the frames have said.
-        let completion = usage.completion.max(self.count.completion.into());
-        let over = completion > u64::from(self.limit);
+    fn finished(&mut self, choice: u32, finish: FinishReason, usage: engine::Usage) {
+        let is_over_limit = self.tally.finished(choice, usage);
         let finish = match finish {
-            _ if over => FinishReason::Length,
-            FinishReason::Stop if self.transcript.has_calls() => FinishReason::ToolCalls,
+            _ if is_over_limit => FinishReason::Length,
+            FinishReason::Stop if self.transcript.has_calls(choice) => FinishReason::ToolCalls,
             finish => finish,
         };
-        let usage = Usage {
-            prompt: usage.prompt,
-            cached: usage.cached,
-            completion: completion.min(self.limit.into()),
-            reasoning: usage.reasoning,
-        };
-        self.seal(finish, usage);
+        self.end_choice(choice, finish);
     }
 
-    /// The clean end: what is left, the receipt, the last data frame.
-    fn seal(&mut self, finish: FinishReason, usage: Usage) {
-        if let Err(refusal) = self.flush() {
+    /// Ends one choice, and with the last one the answer.
+    fn end_choice(&mut self, choice: u32, finish: FinishReason) {
+        self.fanout.end(choice);
+        if gravity(finish) > gravity(self.finish) {
+            self.finish = finish;
+        }
+        let is_last = self.fanout.is_over();
+        if is_last && !self.transcript.is_complete() {
+            return self.fail(&EngineError::Crashed.into());
+        }
+        // The last finish leaves with the end, so that whoever has seen it has seen the receipt.
+        if is_last && let Err(refusal) = self.flush() {
             return self.fail(&refusal);
         }
-        let usage = self.record.bounded(usage);
-        self.count.completion = u32::try_from(usage.completion).unwrap_or(self.limit);
-        let shown = chat::Usage::new(usage.prompt, usage.cached, usage.completion, usage.reasoning);
-        let last = self.transcript.finish(chat_finish(finish), shown);
+        self.transcript.end_choice(choice, finish);
+        if is_last {
+            self.seal();
+        }
+    }
+
+    /// The clean end: the receipt, then the last data frame.
+    fn seal(&mut self) {
+        let usage = self.record.bounded(self.tally.usage());
+        let shown = engine::Usage {
+            prompt: usage.prompt,
+            cached: usage.cached,
+            completion: usage.completion,
+            reasoning: usage.reasoning,
+        };
+        let last = self.transcript.finish(shown);
         if last.len() > PAYLOAD_BYTES_MAX {
             return self.fail(&Refusal::answer_too_large());
         }
         self.record.commit(&last);
-        let receipt = self.end(receipt_finish(finish), usage);
+        let receipt = self.end(receipt_finish(self.finish), usage);
         self.push(FrameKind::Receipt, &receipt.to_bytes());
         self.push(FrameKind::Data, &last);
     }
@@ -281,12 +287,14 @@ impl Live {
     fn fail(&mut self, refusal: &Refusal) {
         self.span.record(semconv::ERROR_TYPE, refusal.code());
         let flushed = self.flush().is_ok();
+        let event = self.transcript.failure(refusal.error());
         if flushed && self.transcript.is_stream() && self.record.has_delivered() {
-            let receipt = self.end(Finish::Error, self.count.usage());
+            let receipt = self.end(Finish::Error, self.tally.usage());
             self.push(FrameKind::Receipt, &receipt.to_bytes());
         }
-        self.generation = None;
-        self.push(FrameKind::Error, &refusal.to_frame_payload());
+        self.is_over = true;
+        self.fanout.stop();
+        self.push(FrameKind::Error, &refusal.to_frame_payload(event));
     }
 
     /// Frames what the transcript has ready.
@@ -301,13 +309,14 @@ impl Live {
     }
 
     fn push(&mut self, kind: FrameKind, payload: &[u8]) {
-        self.frames.push_back(encode_frame(kind, self.count.completion, payload));
+        self.frames.push_back(encode_frame(kind, self.tally.cumulative(), payload));
     }
 
     /// Stops the engine and signs: the one place where an answer gets its receipt.
     fn end(&mut self, finish: Finish, usage: Usage) -> SignedReceipt {
-        self.generation = None;
-        self.span.record(semconv::GEN_AI_RESPONSE_ID, self.record.chat_id());
+        self.is_over = true;
+        self.fanout.stop();
+        self.span.record(semconv::GEN_AI_RESPONSE_ID, self.record.answer_id());
         self.span.record(semconv::GEN_AI_RESPONSE_FINISH_REASONS, finish.as_str());
         self.span.record(semconv::GEN_AI_USAGE_INPUT_TOKENS, usage.prompt);
         self.span.record(semconv::GEN_AI_USAGE_OUTPUT_TOKENS, usage.completion);
@@ -319,10 +328,10 @@ impl Live {
 impl Drop for Live {
     /// The client has gone, or the connection: what was generated so far is owed.
     fn drop(&mut self) {
-        if self.generation.is_some() {
+        if !self.is_over {
             let span = self.span.clone();
             let _entered = span.enter();
-            let usage = self.count.usage();
+            let usage = self.tally.usage();
             self.end(Finish::ClientAbort, usage);
         }
     }
@@ -334,12 +343,13 @@ fn logprob_bytes(token: &TokenLogprob) -> usize {
     one(&token.token, &token.bytes) + top
 }
 
-fn chat_finish(finish: FinishReason) -> chat::FinishReason {
+/// Of several choices the receipt names the end that is furthest from a plain one.
+fn gravity(finish: FinishReason) -> u8 {
     match finish {
-        FinishReason::Stop => chat::FinishReason::Stop,
-        FinishReason::Length => chat::FinishReason::Length,
-        FinishReason::ToolCalls => chat::FinishReason::ToolCalls,
-        FinishReason::ContentFilter => chat::FinishReason::ContentFilter,
+        FinishReason::Stop => 0,
+        FinishReason::ToolCalls => 1,
+        FinishReason::Length => 2,
+        FinishReason::ContentFilter => 3,
     }
 }
 

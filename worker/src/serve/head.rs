@@ -3,6 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use cocoon_attest::receipt::Terms;
+use cocoon_openai_wire::endpoint::Endpoint;
 use cocoon_primitives::{RequestId, Timestamp};
 use cocoon_uplink_wire::headers;
 use http::HeaderMap;
@@ -15,13 +16,14 @@ use crate::uplink::LeaseContext;
 pub(super) struct Head {
     pub(super) request_id: RequestId,
     pub(super) attempt: u32,
-    /// Completion tokens at most, at least 1: the header's limit, never above the terms'.
+    /// Completion tokens of all choices at most: the header's limit, never above the terms'. At
+    /// least 1, but for embeddings, which have none.
     pub(super) tokens_max: u32,
     pub(super) terms: Terms,
 }
 
 impl Head {
-    pub(super) fn read(map: &HeaderMap) -> Result<Self, Refusal> {
+    pub(super) fn read(endpoint: Endpoint, map: &HeaderMap) -> Result<Self, Refusal> {
         let terms = URL_SAFE_NO_PAD
             .decode(text(map, headers::TERMS)?)
             .ok()
@@ -30,7 +32,7 @@ impl Head {
         let tokens_max: u32 = parsed(map, headers::MAX_TOKENS)?;
         let terms_max = u32::try_from(terms.max_completion_tokens).unwrap_or(u32::MAX);
         let tokens_max = tokens_max.min(terms_max);
-        if tokens_max == 0 {
+        if tokens_max == 0 && endpoint != Endpoint::Embeddings {
             return Err(Refusal::bad_head(headers::MAX_TOKENS));
         }
         let request_id = parsed(map, headers::REQUEST_ID)?;

@@ -9,6 +9,8 @@
 pub(super) const BUCKET_BYTES: usize = 32;
 /// Random bytes fetched at once.
 const POOL_BYTES: usize = 512;
+/// What a padded event has besides its padding.
+const PADDING_KEY: &[u8] = b",\"obfuscation\":\"";
 /// 64 characters that JSON does not escape: a byte's low six bits choose one.
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
@@ -23,6 +25,19 @@ pub(super) struct Padding {
 impl Padding {
     pub(super) fn new(base_bytes: usize) -> Self {
         Self { base_bytes, pool: [0; POOL_BYTES], left: 0 }
+    }
+
+    /// For events whose JSON has `empty_bytes` bytes with an empty delta.
+    pub(super) fn of_events(empty_bytes: usize) -> Self {
+        Self::new(empty_bytes + PADDING_KEY.len() + 1)
+    }
+
+    /// Puts `obfuscation` behind the last key of an event's JSON object.
+    pub(super) fn close_event(&mut self, json: &mut Vec<u8>) {
+        json.pop();
+        json.extend_from_slice(PADDING_KEY);
+        self.append(json.len() + 2, json);
+        json.extend_from_slice(b"\"}");
     }
 
     /// Appends the padding for an event that has `event_bytes` bytes without it.

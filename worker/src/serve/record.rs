@@ -1,28 +1,32 @@
 //! The record of one answer while it runs: what its receipt will say.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use cocoon_attest::receipt::{
     Commitment, Finish, ReceiptDraft, SignedReceipt, Usage, params_commitment, request_commitment,
 };
-use cocoon_primitives::{Clock, Digest, Timestamp};
+use cocoon_primitives::{Clock, Digest, RequestId, Timestamp};
 
 use super::head::Head;
 use super::refusal::Refusal;
+use super::transcript::Facts;
 use crate::engine::ModelCard;
 use crate::uplink::{LeaseContext, ReceiptOutbox};
 
 /// What a record is made of.
-pub(super) struct RecordParts<'a> {
+pub(super) struct RecordParts {
     pub(super) lease: Arc<LeaseContext>,
     pub(super) outbox: Arc<ReceiptOutbox>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) head: Head,
     pub(super) card: ModelCard,
-    pub(super) request_body: &'a Bytes,
+    /// The `id` of the answer.
+    pub(super) answer_id: String,
+    pub(super) request_body: Bytes,
     /// A stable text of the sampling parameters.
-    pub(super) params: &'a [u8],
+    pub(super) params: Vec<u8>,
     pub(super) started: Timestamp,
 }
 
@@ -33,6 +37,7 @@ pub(super) struct Record {
     clock: Arc<dyn Clock>,
     head: Head,
     card: ModelCard,
+    answer_id: String,
     started: Timestamp,
     salt: [u8; 32],
     req_commit: [u8; 32],
@@ -41,37 +46,55 @@ pub(super) struct Record {
 }
 
 impl Record {
-    /// Opens a record under a fresh salt from the operating system.
-    pub(super) fn open(parts: RecordParts<'_>) -> Result<Self, Refusal> {
+    /// Opens a record under a fresh salt from the operating system. Hashes the whole body.
+    pub(super) fn open(parts: RecordParts) -> Result<Self, Refusal> {
         let mut salt = [0; 32];
         getrandom::fill(&mut salt)
             .map_err(|_| Refusal::internal("the system gives no random bytes"))?;
         Ok(Self {
-            req_commit: request_commitment(&salt, parts.request_body),
-            params_digest: Digest::from_bytes(params_commitment(&salt, parts.params)),
+            req_commit: request_commitment(&salt, &parts.request_body),
+            params_digest: Digest::from_bytes(params_commitment(&salt, &parts.params)),
             response: Commitment::new(),
             lease: parts.lease,
             outbox: parts.outbox,
             clock: parts.clock,
             head: parts.head,
             card: parts.card,
+            answer_id: parts.answer_id,
             started: parts.started,
             salt,
         })
     }
 
-    /// The `id` of the completion object.
-    pub(super) fn chat_id(&self) -> String {
-        format!("chatcmpl-{}", hex::encode(self.head.request_id.as_bytes()))
+    /// What every object of the answer repeats.
+    pub(super) fn facts(&self) -> Facts {
+        Facts {
+            id: self.answer_id.clone(),
+            model: self.card.name.as_str().to_owned(),
+            created: self.created(),
+        }
     }
 
-    pub(super) fn model(&self) -> &str {
-        self.card.name.as_str()
+    pub(super) fn answer_id(&self) -> &str {
+        &self.answer_id
+    }
+
+    pub(super) fn request_id(&self) -> RequestId {
+        self.head.request_id
     }
 
     /// Unix seconds.
     pub(super) fn created(&self) -> u64 {
         self.started.as_seconds()
+    }
+
+    pub(super) fn clock(&self) -> Arc<dyn Clock> {
+        Arc::clone(&self.clock)
+    }
+
+    /// How long the request has left.
+    pub(super) fn left(&self) -> Duration {
+        self.head.terms.not_after.since(self.started)
     }
 
     pub(super) fn prompt_tokens_max(&self) -> u64 {
@@ -94,7 +117,7 @@ impl Record {
         let receipt = self.lease.signer.sign(ReceiptDraft {
             request_id: self.head.request_id,
             attempt: self.head.attempt,
-            chat_id: self.chat_id(),
+            chat_id: self.answer_id.clone(),
             model: self.card.name.clone(),
             model_manifest_digest: Digest::from_bytes(self.card.manifest_digest),
             req_commit: self.req_commit,

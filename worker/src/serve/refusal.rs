@@ -2,7 +2,8 @@
 //! better. A 400-class refusal is the client's own fault and reaches it unchanged.
 
 use bytes::Bytes;
-use cocoon_openai_wire::error::{ErrorBody, InvalidRequest, kind};
+use cocoon_openai_wire::endpoint::Endpoint;
+use cocoon_openai_wire::error::{ErrorBody, ErrorObject, InvalidRequest, kind};
 use cocoon_uplink_wire::headers;
 use http::header::{CONTENT_TYPE, HeaderName, RETRY_AFTER};
 use http::{HeaderValue, Response, StatusCode};
@@ -86,17 +87,41 @@ impl Refusal {
         response
     }
 
-    /// The payload of an error frame, for a failure after the head.
-    pub(super) fn to_frame_payload(&self) -> Bytes {
+    /// Names the parameter as the endpoint calls it: engines speak of chat completions.
+    pub(super) fn about(mut self, endpoint: Endpoint) -> Self {
+        if let Some(param) = &mut self.body.error.param {
+            let name = match (&**param, endpoint) {
+                ("messages" | "prompt" | "input", _) => endpoint.content_param(),
+                ("max_completion_tokens" | "max_tokens", _) => {
+                    endpoint.limit_param().unwrap_or("input")
+                }
+                ("response_format", Endpoint::Responses) => "text.format",
+                ("reasoning_effort", Endpoint::Responses) => "reasoning.effort",
+                _ => return self,
+            };
+            name.clone_into(param);
+        }
+        self
+    }
+
+    pub(super) fn error(&self) -> &ErrorObject {
+        &self.body.error
+    }
+
+    /// The payload of an error frame, for a failure after the head. `event` is what tells the
+    /// client of it in its own protocol, where that has words for it.
+    pub(super) fn to_frame_payload(&self, event: Option<String>) -> Bytes {
         #[derive(Serialize)]
         struct Payload<'a> {
             status: u16,
             retryable: bool,
             #[serde(flatten)]
             body: &'a ErrorBody,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            event: Option<String>,
         }
         let (status, retryable) = (self.status.as_u16(), self.is_retryable);
-        let payload = Payload { status, retryable, body: &self.body };
+        let payload = Payload { status, retryable, body: &self.body, event };
         serde_json::to_vec(&payload).expect("an error object has string keys").into()
     }
 }
@@ -118,8 +143,7 @@ impl From<EngineError> for Refusal {
             EngineError::ContextLengthExceeded { prompt, limit } => {
                 let message = format!(
                     "This model's maximum context length is {limit} tokens. However, your \
-                     messages resulted in {prompt} tokens. Please reduce the length of the \
-                     messages."
+                     request resulted in {prompt} tokens. Please reduce its length."
                 );
                 let code = "context_length_exceeded";
                 (StatusCode::BAD_REQUEST, kind::INVALID_REQUEST, code, message)

@@ -1,11 +1,16 @@
 //! The surface through its one entrance, over the scripted engine and over one that plays what
 //! a test writes down.
 
+mod choices;
+mod completions;
+mod embeddings;
 mod ends;
 mod inputs;
 mod jobs;
+mod responses;
 mod shapes;
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
 use base64::Engine as _;
@@ -17,7 +22,8 @@ use cocoon_attest::receipt::{
 };
 use cocoon_openai_wire::sse;
 use cocoon_primitives::{
-    Assurance, Digest, LeaseId, MockClock, Nano, RequestId, Timestamp, TokenPrice, WalletAddress,
+    Assurance, Digest, LeaseId, MockClock, ModelKind, Nano, RequestId, Timestamp, TokenPrice,
+    WalletAddress,
 };
 use cocoon_runtime::Lifecycle;
 use cocoon_uplink_wire::{Frame, FrameDecoder, FrameKind, headers};
@@ -26,7 +32,7 @@ use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
-use super::{Surface, UplinkBody};
+use super::{Limits, Surface, UplinkBody};
 use crate::engine::{
     self, Channel, Engine, EngineConfig, EngineError, EngineEvent, EngineLoad, FinishReason,
     Generation, Job, ModelCard, TokenLogprob, TopLogprob, Usage,
@@ -36,6 +42,7 @@ use crate::uplink::{LeaseContext, ReceiptOutbox};
 const NOW: Timestamp = Timestamp::from_seconds(1_700_000_000);
 const REQUEST: RequestId = RequestId::from_bytes([7; 16]);
 const PAYEE: WalletAddress = WalletAddress::new(0, [5; 32]);
+const HEX: &str = "07070707070707070707070707070707";
 const CHAT_ID: &str = "chatcmpl-07070707070707070707070707070707";
 
 /// A surface under a lease.
@@ -56,7 +63,7 @@ impl Rig {
         let lease = LeaseContext::new(&ReceiptKey::from_seed(&[4; 32]), facts, PAYEE);
         let outbox = Arc::new(ReceiptOutbox::new());
         let clock = Arc::new(MockClock::at(NOW));
-        let surface = Surface::new(engine, Arc::clone(&outbox), clock);
+        let surface = Surface::new(engine, Arc::clone(&outbox), clock, Limits::STANDARD);
         Self { surface, lease: Arc::new(lease), outbox }
     }
 
@@ -79,6 +86,25 @@ impl Rig {
         self.surface.handle(&self.lease, request(body)).await
     }
 
+    /// Over an engine with a script for each choice.
+    fn several(scripts: Vec<Vec<EngineEvent>>, permits: u32) -> (Self, Arc<Played>) {
+        let engine = Arc::new(Played::scripts(scripts.into_iter().map(Ok).collect(), permits));
+        (Self::over(engine.clone()), engine)
+    }
+
+    async fn send_to(&self, path: &str, body: &Value) -> Response<UplinkBody> {
+        self.surface.handle(&self.lease, request_to(path, body.to_string().into(), head())).await
+    }
+
+    /// The error object of a refusal.
+    async fn refused_at(&self, path: &str, body: &Value) -> (u16, Value) {
+        let response = self.send_to(path, body).await;
+        let status = response.status().as_u16();
+        let body = response.into_body().collect().await.expect("infallible").to_bytes();
+        let body: Value = serde_json::from_slice(&body).expect("an error object");
+        (status, body["error"].clone())
+    }
+
     async fn frames(&self, body: &Value) -> Vec<Frame> {
         let response = self.send(body).await;
         assert_eq!(response.status(), 200);
@@ -87,7 +113,7 @@ impl Rig {
 
     /// What the gateway checks of a receipt, and what the client checks of its commitments.
     fn verified(&self, receipt: &SignedReceipt, body: &Value, frames: &[Frame]) -> ReceiptCore {
-        let model = "m".parse().expect("a model name");
+        let model = body["model"].as_str().expect("a model").parse().expect("a model name");
         let core = verify_worker(
             receipt,
             &Expected {
@@ -109,7 +135,7 @@ impl Rig {
         assert_eq!(core.frames, commitment.frames());
         let body = body.to_string();
         assert_eq!(core.req_commit, request_commitment(&receipt.salt, body.as_bytes()));
-        assert_eq!(core.chat_id, CHAT_ID);
+        assert!(core.chat_id.ends_with(HEX), "{}", core.chat_id);
         core
     }
 
@@ -150,7 +176,11 @@ fn request(body: &Value) -> Request<Bytes> {
 }
 
 fn request_of(body: Bytes, head: HeaderMap) -> Request<Bytes> {
-    let mut request = Request::post(headers::CHAT_PATH).body(body).expect("a request");
+    request_to(headers::CHAT_PATH, body, head)
+}
+
+fn request_to(path: &str, body: Bytes, head: HeaderMap) -> Request<Bytes> {
+    let mut request = Request::post(path).body(body).expect("a request");
     *request.headers_mut() = head;
     request
 }
@@ -217,61 +247,84 @@ fn chunk(delta: &Value, finish: &Value) -> Value {
             {"index": 0, "delta": delta, "logprobs": null, "finish_reason": finish}]})
 }
 
-/// An engine that plays what a test wrote, and keeps the job for the test to look at.
+/// An engine that plays what a test wrote, a script for each job, and keeps the jobs for the test
+/// to look at.
 struct Played {
-    receiver: Mutex<Option<Result<mpsc::Receiver<EngineEvent>, EngineError>>>,
-    sender: mpsc::Sender<EngineEvent>,
-    job: Mutex<Option<Job>>,
+    scripts: Mutex<VecDeque<Result<mpsc::Receiver<EngineEvent>, EngineError>>>,
+    senders: Vec<mpsc::Sender<EngineEvent>>,
+    jobs: Mutex<Vec<Job>>,
+    permits: u32,
 }
 
 impl Played {
     fn new(events: Vec<EngineEvent>) -> Self {
-        let (sender, receiver) = mpsc::channel(1000);
-        for event in events {
-            sender.try_send(event).expect("the channel holds a test's events");
-        }
-        Self { receiver: Mutex::new(Some(Ok(receiver))), sender, job: Mutex::new(None) }
+        Self::scripts(vec![Ok(events)], 1)
     }
 
     fn refusing(error: EngineError) -> Self {
-        let played = Self::new(Vec::new());
-        *played.receiver.lock().expect("not poisoned") = Some(Err(error));
-        played
+        Self::scripts(vec![Err(error)], 1)
+    }
+
+    /// Each job gets the next script, or is refused.
+    fn scripts(scripts: Vec<Result<Vec<EngineEvent>, EngineError>>, permits: u32) -> Self {
+        let mut senders = Vec::new();
+        let mut load = |events: Vec<EngineEvent>| {
+            let (sender, receiver) = mpsc::channel(1000);
+            for event in events {
+                sender.try_send(event).expect("the channel holds a test's events");
+            }
+            senders.push(sender);
+            receiver
+        };
+        let scripts = scripts.into_iter().map(|script| script.map(&mut load)).collect();
+        Self { scripts: Mutex::new(scripts), senders, jobs: Mutex::new(Vec::new()), permits }
     }
 
     async fn say(&self, event: EngineEvent) {
-        self.sender.send(event).await.expect("somebody listens");
+        self.say_to(0, event).await;
+    }
+
+    /// Goes on with the script at `place`, among those that are not refusals.
+    async fn say_to(&self, place: usize, event: EngineEvent) {
+        self.senders[place].send(event).await.expect("somebody listens");
     }
 
     fn is_cancelled(&self) -> bool {
-        self.sender.is_closed()
+        self.senders.iter().all(mpsc::Sender::is_closed)
     }
 
+    /// The last job.
     fn job(&self) -> Job {
-        self.job.lock().expect("not poisoned").clone().expect("a job was given")
+        self.jobs().pop().expect("a job was given")
+    }
+
+    fn jobs(&self) -> Vec<Job> {
+        self.jobs.lock().expect("not poisoned").clone()
     }
 }
 
 impl Engine for Played {
     fn models(&self) -> Vec<ModelCard> {
-        vec![ModelCard {
-            name: "m".parse().expect("a model name"),
+        let card = |name: &str, kind| ModelCard {
+            name: name.parse().expect("a model name"),
             context_length: 4096,
             manifest_digest: [6; 32],
             engine: "played",
             is_demo: true,
+            kind,
             owned_by: "tests".to_owned(),
-        }]
+        };
+        vec![card("m", ModelKind::Chat), card("e", ModelKind::Embedding)]
     }
 
     fn generate(&self, job: Job) -> Result<Generation, EngineError> {
-        *self.job.lock().expect("not poisoned") = Some(job);
-        let script = self.receiver.lock().expect("not poisoned").take();
-        script.expect("one job per test").map(|events| Generation { events })
+        self.jobs.lock().expect("not poisoned").push(job);
+        let script = self.scripts.lock().expect("not poisoned").pop_front();
+        script.expect("a script for each job").map(|events| Generation { events })
     }
 
     fn load(&self) -> EngineLoad {
-        EngineLoad { running: 0, waiting: 0, permits: 1 }
+        EngineLoad { running: 0, waiting: 0, permits: self.permits }
     }
 
     fn is_ready(&self) -> bool {

@@ -9,7 +9,8 @@ use bytes::Bytes;
 use cocoon_attest::enrol::Challenge;
 use cocoon_attest::renewal;
 use cocoon_uplink_wire::headers::{
-    CHAT_PATH, EVENTS_PATH, RENEW_PATH, REQUEST_BODY_BYTES_MAX, RETRYABLE,
+    CHAT_PATH, COMPLETIONS_PATH, EMBEDDINGS_PATH, EVENTS_PATH, RENEW_PATH, REQUEST_BODY_BYTES_MAX,
+    RESPONSES_PATH, RETRYABLE,
 };
 use cocoon_uplink_wire::message::{from_cbor, to_cbor};
 use cocoon_uplink_wire::renew::{RENEWAL_BYTES_MAX, RenewalAnswer, RenewalRequest};
@@ -110,14 +111,16 @@ impl Session {
             return status(StatusCode::METHOD_NOT_ALLOWED);
         }
         match request.uri().path() {
-            CHAT_PATH => self.chat(request).await,
+            CHAT_PATH | RESPONSES_PATH | COMPLETIONS_PATH | EMBEDDINGS_PATH => {
+                self.infer(request).await
+            }
             EVENTS_PATH => self.events(request),
             RENEW_PATH => self.renew(request).await,
             _ => status(StatusCode::NOT_FOUND),
         }
     }
 
-    async fn chat(&self, request: Request<Incoming>) -> Response<WorkerBody> {
+    async fn infer(&self, request: Request<Incoming>) -> Response<WorkerBody> {
         let running = self.running.token();
         let (head, body) = request.into_parts();
         let body = match collect(body, REQUEST_BODY_BYTES_MAX).await {

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::time::timeout;
 
-use crate::support::{PATIENCE, Running, ask, collect, job, start, try_start, until};
+use crate::support::{PATIENCE, Running, ask, chat, collect, job, start, try_start, until};
 
 pub(crate) const MODEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../models/tiny-demo");
 
@@ -46,7 +46,7 @@ fn config(models: &Path, more: &str) -> String {
     )
 }
 
-async fn demo(more: &str) -> (Running, TempDir) {
+pub(crate) async fn demo(more: &str) -> (Running, TempDir) {
     let models = tempfile::tempdir().expect("a temporary folder");
     (start(&config(models.path(), more)).await, models)
 }
@@ -59,13 +59,13 @@ fn endless(max_tokens: u32) -> Job {
     endless
 }
 
-fn weather_tool() -> Value {
+pub(crate) fn weather_tool() -> Value {
     json!({"type": "function", "function": {"name": "get_weather", "description": "Get the current weather",
         "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}}})
 }
 
 /// The process id of the running child.
-fn child() -> Option<u32> {
+pub(crate) fn child() -> Option<u32> {
     let own = std::process::id().to_string();
     std::fs::read_dir("/proc").expect("the process table").find_map(|entry| {
         let path = entry.ok()?.path();
@@ -181,12 +181,7 @@ async fn logarithms_are_natural_and_have_their_bytes() {
 #[tokio::test]
 async fn tools_are_called_read_and_left_alone() {
     let (running, _models) = demo("").await;
-    let with_tool = |messages: Vec<Value>| {
-        let mut asked = job("");
-        asked.messages = messages;
-        asked.tools = vec![weather_tool()];
-        asked
-    };
+    let with_tool = |messages: Vec<Value>| chat(messages, vec![weather_tool()]);
     let user = |text: &str| json!({"role": "user", "content": text});
     let question = user("What is the weather in Osaka?");
     let answer = ask(&running.engine, with_tool(vec![question.clone()])).await;
@@ -239,8 +234,7 @@ async fn what_cannot_be_done_is_said_and_harms_nobody() {
     let (running, _models) = demo("").await;
     let mut schema = job("Hello");
     schema.constraint = Constraint::JsonSchema(json!({"type": "nonsense"}));
-    let mut empty = job("");
-    empty.messages = vec![json!({"role": "user", "content": null})];
+    let empty = chat(vec![json!({"role": "user", "content": null})], Vec::new());
     for (asked, expected) in [(schema, "response_format"), (empty, "messages")] {
         match ask(&running.engine, asked).await.error {
             Some(EngineError::InvalidRequest { param, .. }) => {

@@ -4,7 +4,8 @@ use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use cocoon_worker::engine::{EngineStartError, HubError};
+use cocoon_primitives::ModelKind;
+use cocoon_worker::engine::{EmbedInput, EngineStartError, HubError, Input, Job};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -29,6 +30,15 @@ impl Hub {
             let entry = entry.expect("the shipped model");
             let name = entry.file_name().into_string().expect("plain names");
             hub.files.insert(name, std::fs::read(entry.path()).expect("the shipped model"));
+        }
+        hub
+    }
+
+    fn with_tiny_embed() -> Self {
+        let mut hub = Self::default();
+        for name in crate::engine_real_embed::FILES {
+            let path = Path::new(crate::engine_real_embed::MODEL).join(name);
+            hub.files.insert(name.to_owned(), std::fs::read(path).expect("the shipped model"));
         }
         hub
     }
@@ -196,4 +206,31 @@ async fn without_a_network_it_says_what_to_do() {
     let token = format!("hub_token_file = '{}'", models.path().join("token").display());
     let plain = try_start(&config(&endpoint, models.path(), &token)).await.err();
     assert!(matches!(plain, Some(EngineStartError::Config(_))), "a token over plain HTTP");
+}
+
+#[tokio::test]
+async fn an_embedding_model_comes_with_the_folders_of_its_parts() {
+    let (hub, endpoint) = serve(Hub::with_tiny_embed()).await;
+    let models = tempfile::tempdir().unwrap();
+    let running = try_start(&config(&endpoint, models.path(), "")).await.unwrap();
+    let card = running.engine.models().remove(0);
+    assert_eq!((card.name.as_str(), card.kind), ("acme/tiny", ModelKind::Embedding));
+    let inputs = vec![EmbedInput::Text("Hello".to_owned())];
+    let answer = ask(&running.engine, Job { input: Input::Embed(inputs), ..job("") }).await;
+    assert_eq!(answer.vectors.len(), 1);
+    assert!(hub.asked().iter().any(|path| path.ends_with("/1_Pooling/config.json")));
+}
+
+#[tokio::test]
+async fn a_part_outside_the_models_folder_is_not_fetched() {
+    for folder in ["..", "a/b", "/etc", ""] {
+        let mut hub = Hub::with_tiny_embed();
+        let modules =
+            format!(r#"[{{"path":"{folder}","type":"sentence_transformers.models.Pooling"}}]"#);
+        hub.files.insert("modules.json".to_owned(), modules.into_bytes());
+        let (_hub, endpoint) = serve(hub).await;
+        let models = tempfile::tempdir().unwrap();
+        let error = refused(&config(&endpoint, models.path(), "")).await;
+        assert!(matches!(error, HubError::Index { .. }), "{folder}: {error}");
+    }
 }

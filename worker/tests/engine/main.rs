@@ -4,6 +4,8 @@
 //! model; without that program they fail and say how to build it.
 
 mod engine_real;
+mod engine_real_api;
+mod engine_real_embed;
 mod engine_real_hub;
 mod scripted;
 mod support;

@@ -1,5 +1,6 @@
 //! Jobs to ask and answers to look at.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,9 +8,9 @@ use cocoon_primitives::{Clock, RequestId};
 use cocoon_runtime::{Lifecycle, SystemClock};
 use cocoon_worker::engine::{
     self, Channel, Constraint, Engine, EngineConfig, EngineError, EngineEvent, EngineStartError,
-    FinishReason, Generation, Job, Sampling, TokenLogprob, ToolChoice, Usage,
+    FinishReason, Generation, Input, Job, Reasoning, Sampling, TokenLogprob, ToolChoice, Usage,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// Far beyond what any answer takes; a test that waits so long has failed.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -35,8 +36,10 @@ pub(crate) fn job(question: &str) -> Job {
     Job {
         request_id: RequestId::from_bytes([7; 16]),
         model: "any".parse().expect("a model name"),
-        messages: vec![json!({"role": "user", "content": question})],
-        tools: Vec::new(),
+        input: Input::Chat {
+            messages: vec![json!({"role": "user", "content": question})],
+            tools: Vec::new(),
+        },
         tool_choice: ToolChoice::Auto,
         sampling: Sampling {
             temperature: 0.0,
@@ -50,8 +53,14 @@ pub(crate) fn job(question: &str) -> Job {
         constraint: Constraint::None,
         logprobs: None,
         max_tokens: 200,
-        raw: json!({"messages": [{"role": "user", "content": question}]}).to_string().into(),
+        parallel_tool_calls: true,
+        reasoning: Reasoning::Default,
     }
+}
+
+/// The same to a conversation with tools.
+pub(crate) fn chat(messages: Vec<Value>, tools: Vec<Value>) -> Job {
+    Job { input: Input::Chat { messages, tools }, ..job("") }
 }
 
 /// A whole answer.
@@ -61,6 +70,8 @@ pub(crate) struct Answer {
     pub(crate) text: String,
     pub(crate) thoughts: String,
     pub(crate) calls: Vec<(String, String)>,
+    pub(crate) call_ids: BTreeSet<String>,
+    pub(crate) vectors: Vec<Vec<f32>>,
     pub(crate) logprobs: Vec<TokenLogprob>,
     pub(crate) last_count: u32,
     pub(crate) end: Option<(FinishReason, Usage)>,
@@ -106,8 +117,13 @@ pub(crate) async fn collect(mut generation: Generation) -> Answer {
             EngineEvent::ToolCall { index, id, name, arguments, completion_tokens } => {
                 assert_eq!(usize::try_from(index).expect("few calls"), answer.calls.len());
                 assert!(id.starts_with("call_"), "{id}");
+                assert!(answer.call_ids.insert(id), "an id of its own");
                 answer.last_count = completion_tokens;
                 answer.calls.push((name, arguments));
+            }
+            EngineEvent::Embedding { index, vector } => {
+                assert_eq!(usize::try_from(index).expect("few inputs"), answer.vectors.len());
+                answer.vectors.push(vector);
             }
             EngineEvent::Finished { finish, usage } => {
                 assert!(started && u64::from(answer.last_count) <= usage.completion);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cocoon_primitives::{Assurance, Digest, LeaseId, Timestamp, WalletAddress};
+use cocoon_primitives::{Assurance, Digest, LeaseId, ModelKind, Timestamp, WalletAddress};
 use proptest::prelude::*;
 
 use super::bind::{Bind, Keys, report_data};
@@ -51,6 +51,7 @@ fn workload() -> Workload {
             context_length: 2048,
             engine: "scripted".to_owned(),
             is_demo: true,
+            kind: ModelKind::Chat,
             owned_by: "cocoon".to_owned(),
         }],
     }

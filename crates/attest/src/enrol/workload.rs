@@ -1,6 +1,6 @@
 //! What a worker runs.
 
-use cocoon_primitives::{Digest, ModelName};
+use cocoon_primitives::{Digest, ModelKind, ModelName};
 
 use crate::cbor::{CborError, Decoder, Encoder};
 
@@ -20,6 +20,7 @@ pub struct Workload {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WorkloadModel {
     pub name: ModelName,
+    pub kind: ModelKind,
     /// Digest over the model's files.
     pub manifest_digest: Digest,
     pub context_length: u64,
@@ -53,9 +54,10 @@ impl Workload {
     pub(crate) fn write_models(models: &[WorkloadModel], out: &mut Encoder) {
         out.array(models.len());
         for model in models {
-            out.array(6).text(model.name.as_str()).bytes(model.manifest_digest.as_bytes());
+            out.array(7).text(model.name.as_str()).bytes(model.manifest_digest.as_bytes());
             out.unsigned(model.context_length).text(&model.engine);
             out.unsigned(u64::from(model.is_demo)).text(&model.owned_by);
+            out.text(model.kind.as_str());
         }
     }
 
@@ -71,10 +73,11 @@ impl Workload {
 }
 
 fn read_model(reader: &mut Decoder<'_>) -> Result<WorkloadModel, CborError> {
-    if reader.array(6)? != 6 {
+    if reader.array(7)? != 7 {
         return Err(CborError::Range);
     }
     let name = reader.text(ModelName::BYTES_MAX)?.parse().map_err(|_| CborError::Text)?;
+    // Fields in the order in which they stand.
     Ok(WorkloadModel {
         name,
         manifest_digest: Digest::from_bytes(reader.bytes_exact()?),
@@ -86,5 +89,10 @@ fn read_model(reader: &mut Decoder<'_>) -> Result<WorkloadModel, CborError> {
             _ => return Err(CborError::Range),
         },
         owned_by: reader.text(TEXT_BYTES_MAX)?.to_owned(),
+        kind: match reader.text(TEXT_BYTES_MAX)? {
+            "chat" => ModelKind::Chat,
+            "embedding" => ModelKind::Embedding,
+            _ => return Err(CborError::Text),
+        },
     })
 }

@@ -1,9 +1,9 @@
 //! Frames survive any split, and no bytes make the decoder panic.
 
 use cocoon_engine_wire::{
-    Channel, Constraint, FRAME_BYTES_MAX, Failure, FinishReason, FrameDecoder, FromEngine,
-    Generate, Ready, Sampling, StopCut, ToEngine, TokenLogprob, ToolChoice, TopLogprob, Usage,
-    WireError, encode,
+    Channel, Constraint, EmbedInput, FRAME_BYTES_MAX, Failure, FinishReason, FrameDecoder,
+    FromEngine, Generate, Prompt, Ready, Reasoning, Sampling, StopCut, ToEngine, TokenLogprob,
+    ToolChoice, TopLogprob, Usage, WireError, encode,
 };
 use proptest::prelude::*;
 
@@ -31,30 +31,63 @@ fn sampling() -> impl Strategy<Value = Sampling> {
         )
 }
 
+fn prompt() -> impl Strategy<Value = Prompt> {
+    let reasoning = prop::sample::select(vec![
+        Reasoning::Default,
+        Reasoning::Off,
+        Reasoning::Low,
+        Reasoning::Medium,
+        Reasoning::High,
+    ]);
+    let embed = prop_oneof![
+        ".*".prop_map(EmbedInput::Text),
+        any::<Vec<u32>>().prop_map(EmbedInput::Tokens),
+    ];
+    prop_oneof![
+        (".*", ".*", reasoning).prop_map(|(messages, tools, reasoning)| Prompt::Chat {
+            messages,
+            tools,
+            reasoning
+        }),
+        ".*".prop_map(Prompt::Text),
+        any::<Vec<u32>>().prop_map(Prompt::Tokens),
+        prop::collection::vec(embed, 0..4).prop_map(Prompt::Embed),
+    ]
+}
+
+fn tool_choice() -> impl Strategy<Value = ToolChoice> {
+    prop_oneof![
+        Just(ToolChoice::Auto),
+        Just(ToolChoice::None),
+        Just(ToolChoice::Required),
+        ".*".prop_map(ToolChoice::Named),
+    ]
+}
+
 fn to_engine() -> impl Strategy<Value = ToEngine> {
     let generate = (
         any::<u64>(),
         any::<u32>(),
         sampling(),
-        ".*",
-        ".*",
+        prompt(),
+        tool_choice(),
         any::<Option<u8>>(),
         prop::collection::vec(".*", 0..4),
-        any::<bool>(),
+        any::<(bool, bool)>(),
     )
         .prop_map(
-            |(id, max_tokens, sampling, messages, tools, logprobs, stop, constrained)| {
-                let constraint = if constrained {
+            |(id, max_tokens, sampling, prompt, tool_choice, logprobs, stop, (schema, many))| {
+                let constraint = if schema {
                     Constraint::JsonSchema(serde_json::json!({"type": "object"}))
                 } else {
                     Constraint::JsonObject
                 };
                 let job = Generate {
-                    messages,
-                    tools,
+                    prompt,
                     logprobs,
                     stop,
-                    tool_choice: ToolChoice::None,
+                    tool_choice,
+                    parallel_tool_calls: many,
                     ..Generate::new(id, max_tokens, sampling)
                 };
                 ToEngine::Generate(Box::new(job.constrained(&constraint)))
@@ -78,9 +111,19 @@ fn logprob() -> impl Strategy<Value = TokenLogprob> {
 
 fn from_engine() -> impl Strategy<Value = FromEngine> {
     prop_oneof![
-        any::<(u32, u32, u32, u16)>().prop_map(|(protocol, context_length, vocab, jobs)| {
-            FromEngine::Ready(Ready { protocol, context_length, vocab, jobs })
-        }),
+        any::<(u32, u32, u32, u16, u32)>().prop_map(
+            |(protocol, context_length, vocab, jobs, embedding_dimensions)| {
+                FromEngine::Ready(Ready {
+                    protocol,
+                    context_length,
+                    vocab,
+                    jobs,
+                    embedding_dimensions,
+                })
+            }
+        ),
+        (any::<u64>(), any::<u32>(), prop::collection::vec(-1.0_f32..1.0, 0..16))
+            .prop_map(|(id, index, vector)| FromEngine::Embedding { id, index, vector }),
         any::<(u64, u64)>()
             .prop_map(|(id, prompt_tokens)| FromEngine::Started { id, prompt_tokens }),
         (any::<u64>(), ".*", any::<u32>(), prop::collection::vec(logprob(), 0..3)).prop_map(
@@ -216,6 +259,23 @@ fn a_message_over_the_bound_is_not_made() {
         logprobs: Vec::new(),
     };
     assert!(matches!(encode(&message), Err(WireError::TooLong { .. })));
+}
+
+#[test]
+fn a_schema_keeps_the_order_of_its_properties() {
+    let schema: serde_json::Value =
+        serde_json::from_str(r#"{"properties":{"z":{},"a":{},"m":{}}}"#).unwrap();
+    let plain = Sampling {
+        temperature: 0.0,
+        top_p: 1.0,
+        seed: None,
+        presence_penalty: 0.0,
+        frequency_penalty: 0.0,
+        logit_bias: Vec::new(),
+    };
+    let job = Generate::new(1, 1, plain).constrained(&Constraint::JsonSchema(schema));
+    let Constraint::JsonSchema(read) = job.constraint().unwrap() else { panic!("a schema") };
+    assert_eq!(read.to_string(), r#"{"properties":{"z":{},"a":{},"m":{}}}"#);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
 
 /// Why a choice ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,12 +37,21 @@ pub struct Usage {
 pub struct PromptDetails {
     #[serde(default, deserialize_with = "null_as_default")]
     pub cached_tokens: u64,
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub audio_tokens: u64,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CompletionDetails {
     #[serde(default, deserialize_with = "null_as_default")]
     pub reasoning_tokens: u64,
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub audio_tokens: u64,
+    /// Of a prediction; nothing here predicts.
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub accepted_prediction_tokens: u64,
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub rejected_prediction_tokens: u64,
 }
 
 impl Usage {
@@ -51,8 +61,11 @@ impl Usage {
             prompt_tokens: prompt,
             completion_tokens: completion,
             total_tokens: prompt.saturating_add(completion),
-            prompt_tokens_details: PromptDetails { cached_tokens: cached },
-            completion_tokens_details: CompletionDetails { reasoning_tokens: reasoning },
+            prompt_tokens_details: PromptDetails { cached_tokens: cached, audio_tokens: 0 },
+            completion_tokens_details: CompletionDetails {
+                reasoning_tokens: reasoning,
+                ..CompletionDetails::default()
+            },
         }
     }
 }
@@ -69,14 +82,27 @@ pub struct ChatCompletion {
     pub choices: Vec<Choice>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
+    /// There is one: `default`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service_tier: Option<Cow<'static, str>>,
+    /// Deprecated.
+    #[serde(default)]
+    pub system_fingerprint: Option<String>,
 }
 
 impl ChatCompletion {
     pub const OBJECT: &'static str = "chat.completion";
 
-    pub fn new(id: String, created: u64, model: String, choice: Choice, usage: Usage) -> Self {
-        let (object, choices, usage) = (completion_object(), vec![choice], Some(usage));
-        Self { id, object, created, model, choices, usage }
+    pub fn new(
+        id: String,
+        created: u64,
+        model: String,
+        choices: Vec<Choice>,
+        usage: Usage,
+    ) -> Self {
+        let (object, usage) = (completion_object(), Some(usage));
+        let service_tier = Some(Cow::Borrowed("default"));
+        Self { id, object, created, model, choices, usage, service_tier, system_fingerprint: None }
     }
 
     pub fn to_json(&self) -> Vec<u8> {
@@ -104,10 +130,16 @@ pub struct AnswerMessage {
     pub content: Option<String>,
     #[serde(default)]
     pub refusal: Option<String>,
+    /// Citations of a search, of which there is none.
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub annotations: Vec<Value>,
     #[serde(default, alias = "reasoning", skip_serializing_if = "Option::is_none")]
     pub reasoning_content: Option<String>,
     #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
     pub tool_calls: Vec<ToolCall>,
+    /// Deprecated: the call of one of the request's `functions`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub function_call: Option<ToolFunction>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -209,6 +241,9 @@ pub struct Delta {
     pub reasoning_content: Option<String>,
     #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
     pub tool_calls: Vec<ToolCallDelta>,
+    /// Deprecated: the call of one of the request's `functions`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub function_call: Option<ToolFunctionDelta>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,6 +1,6 @@
 //! The messages of a request.
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::answer::ToolCall;
 use crate::error::InvalidRequest;
@@ -34,7 +34,8 @@ impl Role {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Message {
     pub role: Role,
-    /// `None` for `null` or no content at all: an assistant that only called tools.
+    /// `None` for `null` or no content at all: an assistant that only called tools, a tool that
+    /// had nothing to say.
     pub content: Option<Content>,
     pub name: Option<String>,
     pub reasoning_content: Option<String>,
@@ -61,15 +62,16 @@ pub enum Part {
 }
 
 impl Message {
-    pub(super) fn parse(path: String, value: Value) -> Checked<Self> {
-        let mut fields = Fields::at(path, value)?;
+    /// The message at `index`.
+    pub(super) fn parse(index: usize, value: Value) -> Checked<Self> {
+        let mut fields = Fields::at(format!("messages[{index}]"), value)?;
         let role = role(&mut fields)?;
         let content = content(&mut fields)?;
-        if content.is_none() && role != Role::Assistant {
+        if content.is_none() && !matches!(role, Role::Assistant | Role::Tool | Role::Function) {
             return Err(fields.missing("content"));
         }
         let tool_calls = match role {
-            Role::Assistant => tool_calls(&mut fields)?,
+            Role::Assistant => tool_calls(&mut fields, &function_call_id(index))?,
             _ => Vec::new(),
         };
         Ok(Self {
@@ -122,7 +124,8 @@ fn content(fields: &mut Fields) -> Checked<Option<Content>> {
 fn part(mut fields: Fields) -> Checked<Part> {
     let Some(kind) = fields.text("type")? else { return Err(fields.missing("type")) };
     let text = match kind.as_str() {
-        "text" => "text",
+        // The names that responses have for it are used in conversations of chat too.
+        "text" | "input_text" | "output_text" => "text",
         "refusal" => "refusal",
         _ => return Ok(Part::Other { kind }),
     };
@@ -130,23 +133,45 @@ fn part(mut fields: Fields) -> Checked<Part> {
     Ok(if text == "text" { Part::Text(value) } else { Part::Refusal(value) })
 }
 
-fn tool_calls(fields: &mut Fields) -> Checked<Vec<ToolCall>> {
+/// The deprecated `function_call` is the one call of its message; `id` is its id, since it has none.
+fn tool_calls(fields: &mut Fields, id: &str) -> Checked<Vec<ToolCall>> {
     let path = fields.name("tool_calls");
     let calls = fields.array("tool_calls")?.unwrap_or_default();
     let call = |(index, value)| {
         let mut call = Fields::at(format!("{path}[{index}]"), value)?;
         let id = call.text("id")?.unwrap_or_default();
-        let Some(mut function) = call.object("function")? else {
-            return Err(call.missing("function"));
-        };
-        let Some(name) = function.text("name")? else { return Err(function.missing("name")) };
-        // Some clients send the arguments as an object where the API says text.
-        let arguments = match function.take("arguments") {
-            None => String::new(),
-            Some(Value::String(text)) => text,
-            Some(other) => other.to_string(),
-        };
-        Ok(ToolCall::new(id, name, arguments))
+        // Calls of custom tools stay calls, of a function with one text.
+        match (call.object("function")?, call.object("custom")?) {
+            (Some(function), _) => function_of(function, id),
+            (None, Some(custom)) => custom_of(custom, id),
+            (None, None) => Err(call.missing("function")),
+        }
     };
-    calls.into_iter().enumerate().map(call).collect()
+    let calls = calls.into_iter().enumerate().map(call).collect::<Checked<Vec<_>>>()?;
+    match fields.object("function_call")? {
+        Some(function) if calls.is_empty() => Ok(vec![function_of(function, id.to_owned())?]),
+        _ => Ok(calls),
+    }
+}
+
+fn function_of(mut function: Fields, id: String) -> Checked<ToolCall> {
+    let Some(name) = function.text("name")? else { return Err(function.missing("name")) };
+    // Some clients send the arguments as an object where the API says text.
+    let arguments = match function.take("arguments") {
+        None => String::new(),
+        Some(Value::String(text)) => text,
+        Some(other) => other.to_string(),
+    };
+    Ok(ToolCall::new(id, name, arguments))
+}
+
+fn custom_of(mut custom: Fields, id: String) -> Checked<ToolCall> {
+    let Some(name) = custom.text("name")? else { return Err(custom.missing("name")) };
+    let arguments = json!({ "input": custom.text("input")? });
+    Ok(ToolCall::new(id, name, arguments.to_string()))
+}
+
+/// The id of the call in the message at `index`, where it came without one.
+fn function_call_id(index: usize) -> String {
+    format!("call_{index}")
 }

@@ -15,13 +15,15 @@ fn a_whole_answer_has_every_required_key() {
     let finish_reason = Some(FinishReason::ToolCalls);
     let choice = Choice { index: 0, message, logprobs: None, finish_reason };
     let usage = Usage::new(5, 1, 7, 2);
-    let answer = ChatCompletion::new("id".to_owned(), 9, "m".to_owned(), choice, usage);
+    let answer = ChatCompletion::new("id".to_owned(), 9, "m".to_owned(), vec![choice], usage);
     let expected = json!({"id": "id", "object": "chat.completion", "created": 9, "model": "m",
         "choices": [{"index": 0, "finish_reason": "tool_calls", "logprobs": null,
-            "message": {"role": "assistant", "content": "hi", "refusal": null}}],
+            "message": {"role": "assistant", "content": "hi", "refusal": null, "annotations": []}}],
+        "service_tier": "default", "system_fingerprint": null,
         "usage": {"prompt_tokens": 5, "completion_tokens": 7, "total_tokens": 12,
-            "prompt_tokens_details": {"cached_tokens": 1},
-            "completion_tokens_details": {"reasoning_tokens": 2}}});
+            "prompt_tokens_details": {"cached_tokens": 1, "audio_tokens": 0},
+            "completion_tokens_details": {"reasoning_tokens": 2, "audio_tokens": 0,
+                "accepted_prediction_tokens": 0, "rejected_prediction_tokens": 0}}});
     assert_eq!(serde_json::from_slice::<Value>(&answer.to_json()).unwrap(), expected);
 }
 

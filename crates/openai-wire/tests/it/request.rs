@@ -1,5 +1,5 @@
 use cocoon_openai_wire::chat::{
-    ChatRequest, Content, Part, ResponseFormat, Role, Tool, ToolChoice,
+    ChatRequest, Content, Effort, Part, ResponseFormat, Role, Tool, ToolChoice,
 };
 use cocoon_openai_wire::peek;
 use proptest::prelude::*;
@@ -52,17 +52,54 @@ fn every_field_is_read() {
     assert!(request.logit_bias.contains(&(12, -100.0)) && request.logit_bias.contains(&(7, 1.5)));
     assert_eq!((request.logprobs, request.top_logprobs), (true, 20));
     assert!(request.stream_options.include_usage && !request.stream_options.include_obfuscation);
-    assert!(matches!(request.response_format, ResponseFormat::JsonSchema { schema: Some(_) }));
-    assert!(matches!(&request.tools[0], Tool::Function { name, .. } if name == "f"));
+    assert!(matches!(request.response_format, ResponseFormat::JsonSchema(_)));
+    assert!(matches!(&request.tools[0], Tool::Function(tool) if tool.name == "f"));
     assert!(matches!(&request.tools[1], Tool::Other { kind } if kind == "web_search"));
-    assert!(matches!(&request.tool_choice, ToolChoice::Named { kind } if kind == "function"));
+    assert_eq!(request.tool_choice, ToolChoice::Function("f".to_owned()));
+}
+
+#[test]
+fn tools_and_their_choice_are_read() {
+    let function = |name: &str| json!({"type": "function", "function": {"name": name}});
+    let allowed = json!({"type": "allowed_tools", "allowed_tools": {"mode": "required",
+        "tools": [function("f"), {"type": "mcp", "server_label": "s"}]}});
+    let request = parse(&with(&json!({"tools": [
+        {"function": {"name": "f", "description": "d", "strict": true,
+            "parameters": {"b": 1, "a": 2}}},
+        {"type": "custom", "custom": {"name": "c"}}], "tool_choice": allowed,
+        "parallel_tool_calls": false, "reasoning_effort": "xhigh"})));
+    let [Tool::Function(tool), Tool::Other { kind }] = &request.tools[..] else { panic!("two") };
+    assert_eq!((tool.name.as_str(), tool.description.as_deref()), ("f", Some("d")));
+    assert_eq!((tool.path.as_str(), tool.strict), ("tools[0].function", true));
+    let keys: Vec<_> = tool.parameters.as_ref().expect("parameters").keys().collect();
+    assert_eq!(keys, ["b", "a"]);
+    assert_eq!(kind, "custom");
+    let names = vec!["f".to_owned()];
+    assert_eq!(request.tool_choice, ToolChoice::Allowed { is_required: true, names });
+    assert!(!request.parallel_tool_calls && !request.has_functions);
+    assert_eq!(request.reasoning_effort, Some(Effort::Xhigh));
+    let other = parse(&with(&json!({"tool_choice": {"type": "custom", "custom": {}}})));
+    assert_eq!(other.tool_choice, ToolChoice::Other { kind: "custom".to_owned() });
+}
+
+#[test]
+fn deprecated_functions_count_only_without_tools() {
+    let functions = json!([{"name": "g"}]);
+    let body = json!({"functions": functions, "function_call": {"name": "g"}});
+    let request = parse(&with(&body));
+    assert!(request.has_functions);
+    assert_eq!(request.tool_choice, ToolChoice::Function("g".to_owned()));
+    let tools = json!([{"type": "function", "function": {"name": "f"}}]);
+    let both =
+        parse(&with(&json!({"functions": functions, "function_call": "none", "tools": tools})));
+    assert!(!both.has_functions && both.tool_choice == ToolChoice::Auto);
+    assert!(matches!(&both.tools[..], [Tool::Function(tool)] if tool.name == "f"));
 }
 
 #[test]
 fn unknown_fields_are_kept() {
     let extra = json!({"user": "u", "store": true, "metadata": {"a": "b"}, "ignore_eos": true,
-        "service_tier": "auto", "parallel_tool_calls": false, "reasoning_effort": "xhigh",
-        "verbosity": "low", "prompt_cache_key": "k", "prediction": {"type": "content"},
+        "service_tier": "auto", "verbosity": "low", "prompt_cache_key": "k", "prediction": {"type": "content"},
         "entirely_new": [1, {"x": null}], "explicitly_nothing": null});
     assert_eq!(Value::Object(parse(&with(&extra)).extra), extra);
 }
@@ -74,7 +111,8 @@ fn messages_of_all_kinds_are_read() {
         {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:"}}], "name": "n"},
         {"role": "assistant", "content": null, "tool_calls": [
             {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}},
-            {"id": "d", "type": "function", "function": {"name": "g", "arguments": {"x": 1}}}]},
+            {"id": "d", "type": "function", "function": {"name": "g", "arguments": {"x": 1}}},
+            {"id": "e", "type": "custom", "custom": {"name": "h", "input": "free"}}]},
         {"role": "assistant", "reasoning_content": "r", "annotations": []},
         {"role": "tool", "tool_call_id": "c", "content": "42"},
     ]}));
@@ -89,8 +127,9 @@ fn messages_of_all_kinds_are_read() {
     assert_eq!(user.name.as_deref(), Some("n"));
     let Some(Content::Parts(parts)) = &user.content else { panic!("parts") };
     assert_eq!(parts[..], [Part::Other { kind: "image_url".to_owned() }]);
-    assert_eq!((&calls.content, calls.tool_calls.len()), (&None, 2));
+    assert_eq!((&calls.content, calls.tool_calls.len()), (&None, 3));
     assert_eq!(calls.tool_calls[1].function.arguments, r#"{"x":1}"#);
+    assert_eq!(calls.tool_calls[2].function.arguments, r#"{"input":"free"}"#);
     assert_eq!(thinking.reasoning_content.as_deref(), Some("r"));
     assert!(thinking.extra.contains_key("annotations"));
     assert_eq!((tool.role, tool.tool_call_id.as_deref()), (Role::Tool, Some("c")));
@@ -115,7 +154,6 @@ fn what_is_wrong_with_a_parameter_is_named() {
         (json!({"seed": 1.5}), "seed", "invalid_type"),
         (json!({"stop": 1}), "stop", "invalid_type"),
         (json!({"stop": ["a", 1]}), "stop", "invalid_type"),
-        (json!({"stop": ["a", "b", "c", "d", "e"]}), "stop", "invalid_value"),
         (json!({"stop": ""}), "stop", "invalid_value"),
         (json!({"logit_bias": {"hello": 1}}), "logit_bias", "invalid_value"),
         (json!({"logit_bias": {"1.0": 1}}), "logit_bias", "invalid_value"),
@@ -136,6 +174,12 @@ fn what_is_wrong_with_a_parameter_is_named() {
             "response_format.json_schema.schema",
             "invalid_type",
         ),
+        (
+            json!({"response_format": {"type": "json_schema", "json_schema": {"name": "a b"}}}),
+            "response_format.json_schema.name",
+            "invalid_value",
+        ),
+        (json!({"reasoning_effort": "very"}), "reasoning_effort", "invalid_value"),
         (
             json!({"stream_options": {"include_obfuscation": 1}}),
             "stream_options.include_obfuscation",
@@ -160,6 +204,31 @@ fn what_is_wrong_with_a_message_or_tool_is_named() {
         ),
         (json!({"tool_choice": "maybe"}), "tool_choice", "invalid_value"),
         (json!({"tool_choice": 1}), "tool_choice", "invalid_type"),
+        (json!({"tool_choice": {}}), "tool_choice.type", "missing_required_parameter"),
+        (
+            json!({"tool_choice": {"type": "function"}}),
+            "tool_choice.function",
+            "missing_required_parameter",
+        ),
+        (
+            json!({"tool_choice": {"type": "allowed_tools"}}),
+            "tool_choice.allowed_tools",
+            "missing_required_parameter",
+        ),
+        (
+            json!({"tool_choice": {"type": "allowed_tools", "allowed_tools": {"mode": "all"}}}),
+            "tool_choice.allowed_tools.mode",
+            "invalid_value",
+        ),
+        (
+            json!({"tools": [{"type": "function", "function": {"name": "f", "parameters": []}}]}),
+            "tools[0].function.parameters",
+            "invalid_type",
+        ),
+        (json!({"tools": [{}]}), "tools[0].type", "missing_required_parameter"),
+        (json!({"functions": [{"name": 1}]}), "functions[0].name", "invalid_type"),
+        (json!({"function_call": "any"}), "function_call", "invalid_value"),
+        (json!({"function_call": {}}), "function_call.name", "missing_required_parameter"),
         (json!({"messages": ["hi"]}), "messages[0]", "invalid_type"),
         (json!({"messages": [{"content": "x"}]}), "messages[0].role", "missing_required_parameter"),
         (

@@ -7,10 +7,12 @@
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 
 use cocoon_primitives::{Nano, RequestId, Timestamp};
 use cocoon_store::{
-    Outcome, RequestState, Reservation, ReserveOutcome, SettleOutcome, Settlement, Store,
+    Claim, ClaimOutcome, Conclusion, ConclusionOutcome, Outcome, RequestState, Reservation,
+    ReserveOutcome, SettleOutcome, Settlement, Store,
 };
 use tokio::task::JoinSet;
 
@@ -44,9 +46,12 @@ fn victim() {
     });
 }
 
-/// Reserves and settles until it is killed; of seven requests one stays open.
+/// Claims an idempotency key, reserves, settles and keeps an answer until it is killed; of seven
+/// requests one stays open.
 async fn work(store: Store, first: u64) {
     for number in first.. {
+        let claimed = store.claim(claim(number, number), |_| false).await.expect("it answers");
+        assert_eq!(claimed, ClaimOutcome::Claimed);
         let held = store.reserve(reservation(number, 100)).await.expect("it answers");
         assert_eq!(held, ReserveOutcome::Reserved);
         say(&format!("held {}", id(number)));
@@ -56,6 +61,38 @@ async fn work(store: Store, first: u64) {
         let settled = store.settle(settlement(number, number % 90)).await.expect("it answers");
         let SettleOutcome::Settled { charge, .. } = settled else { panic!("{settled:?}") };
         say(&format!("settled {} {}", id(number), charge.get()));
+        let kept = store.conclude_claim(conclusion(number)).await.expect("it answers");
+        assert_eq!(kept, ConclusionOutcome::Kept);
+        say(&format!("kept {}", id(number)));
+    }
+}
+
+/// Request `number` under the idempotency key of request `key`.
+fn claim(key: u64, number: u64) -> Claim {
+    Claim {
+        lookup: lookup(id(key)),
+        wallet: WALLET,
+        request_mac: [7; 32],
+        request_id: id(number),
+        now: NOW,
+        expires_at: EXPIRY,
+        claims_max: u32::MAX,
+    }
+}
+
+fn lookup(request: RequestId) -> [u8; 32] {
+    let mut lookup = [0; 32];
+    lookup[..16].copy_from_slice(request.as_bytes());
+    lookup
+}
+
+fn conclusion(number: u64) -> Conclusion {
+    Conclusion {
+        lookup: lookup(id(number)),
+        request_id: id(number),
+        answer: Some(Arc::new(number.to_be_bytes().to_vec())),
+        bytes_per_account: u64::MAX,
+        bytes_total: u64::MAX,
     }
 }
 
@@ -111,6 +148,14 @@ async fn assert_kept(store: &Store, answers: &[String]) {
             assert_eq!(row.charge, charge, "{answer}");
             let receipt = store.receipt(WALLET, request).await.expect("it answers");
             assert!(receipt.is_some(), "{answer}");
+        }
+        if verb != "held" && row.charge > Nano::ZERO {
+            // A repeat never runs again, whether the answer was kept before the kill or not.
+            let repeat = Claim { lookup: lookup(request), ..claim(0, u64::MAX) };
+            let repeated = store.claim(repeat, |_| false).await.expect("it answers");
+            let is_kept = repeated == ClaimOutcome::Kept { request_id: request };
+            let is_spent = repeated == ClaimOutcome::Spent { request_id: request };
+            assert!(is_kept || (is_spent && verb != "kept"), "{answer}: {repeated:?}");
         }
     }
 }

@@ -101,6 +101,34 @@ async fn keys_that_die_at_once_are_bounded_by_the_day() {
 }
 
 #[tokio::test]
+async fn dead_keys_that_never_served_are_forgotten() {
+    let fixture = Fixture::with_credit(1000).await;
+    fixture.key(None).await;
+    let store = &fixture.store;
+    let [revoked, expired, alive] = [7, 8, 9].map(|byte| KeyId::from_bytes([byte; 8]));
+    for (id, expires_at) in [(revoked, None), (expired, Some(EXPIRY)), (alive, None)] {
+        let key = NewKey { expires_at, ..new_key(id, None) };
+        assert_eq!(store.create_key(key).await.unwrap(), CreateKeyOutcome::Created);
+    }
+    // The first one serves a request, at no charge.
+    assert_eq!(store.reserve(keyed(1, 10)).await.unwrap(), ReserveOutcome::Reserved);
+    let _ = store.settle(settlement(1, 0)).await.unwrap();
+    assert!(store.revoke_key(WALLET, KEY, NOW).await.unwrap());
+    assert!(store.revoke_key(WALLET, revoked, NOW).await.unwrap());
+
+    let before = NOW.saturating_sub(Duration::from_secs(1));
+    assert_eq!(store.forget_keys(before).await.unwrap(), 0);
+    assert_eq!(store.forget_keys(NOW).await.unwrap(), 1);
+    assert_eq!(store.forget_keys(EXPIRY).await.unwrap(), 1);
+    assert_eq!(store.forget_keys(EXPIRY).await.unwrap(), 0);
+    let mut left: Vec<_> =
+        store.list_keys(WALLET).await.unwrap().iter().map(|key| key.id).collect();
+    left.sort_unstable();
+    assert_eq!(left, [KEY, alive]);
+    fixture.assert_clean().await;
+}
+
+#[tokio::test]
 async fn an_operation_that_fails_leaves_its_neighbours_alone() {
     let fixture = Fixture::open();
     fixture.key(None).await;

@@ -5,6 +5,7 @@ mod crash;
 mod files;
 mod fixture;
 mod histories;
+mod idempotency;
 mod keys;
 mod receipts;
 mod settlements;

@@ -1,16 +1,50 @@
 //! A model in OpenAI's fields and a few more.
 
-use cocoon_fleet::ServedModel;
-use cocoon_metering::PriceRow;
-use cocoon_primitives::{Nano, TokenPrice};
+use cocoon_openai_wire::endpoint::Endpoint;
+use cocoon_primitives::{ModelKind, Nano, TokenPrice};
 use serde_json::{Value, json};
 
 use crate::api::StartedAt;
+use crate::dispatch::{OfferedModel, kind};
 
 /// Decimal places of a price per token in Gram: nine for nano, six for a million.
 const PRICE_PLACES: usize = 15;
 
-pub(super) fn model(served: &ServedModel, price: &PriceRow, started_at: StartedAt) -> Value {
+/// Parameters that text is generated with, under the names of chat completions.
+const CHAT_PARAMETERS: [&str; 19] = [
+    "max_completion_tokens",
+    "max_tokens",
+    "temperature",
+    "top_p",
+    "n",
+    "stop",
+    "seed",
+    "frequency_penalty",
+    "presence_penalty",
+    "logit_bias",
+    "logprobs",
+    "top_logprobs",
+    "response_format",
+    "structured_outputs",
+    "tools",
+    "tool_choice",
+    "parallel_tool_calls",
+    "reasoning_effort",
+    "stream_options",
+];
+const EMBEDDING_PARAMETERS: [&str; 2] = ["encoding_format", "dimensions"];
+
+pub(super) fn model(offer: &OfferedModel, started_at: StartedAt) -> Value {
+    let OfferedModel { served, price, completion_max } = offer;
+    let endpoints: Vec<&str> = Endpoint::ALL
+        .into_iter()
+        .filter(|endpoint| kind(*endpoint) == served.kind)
+        .map(Endpoint::path)
+        .collect();
+    let (output, parameters): (&str, &[&str]) = match served.kind {
+        ModelKind::Chat => ("text", &CHAT_PARAMETERS),
+        ModelKind::Embedding => ("embeddings", &EMBEDDING_PARAMETERS),
+    };
     json!({
         "id": served.name,
         "object": "model",
@@ -32,6 +66,14 @@ pub(super) fn model(served: &ServedModel, price: &PriceRow, started_at: StartedA
             "assurance": served.assurance,
             "workers": served.workers,
             "demo": served.is_demo,
+            "kind": served.kind,
+        },
+        "architecture": { "input_modalities": ["text"], "output_modalities": [output] },
+        "supported_endpoints": endpoints,
+        "supported_parameters": parameters,
+        "top_provider": {
+            "context_length": served.context_length,
+            "max_completion_tokens": completion_max,
         },
     })
 }

@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 
 use super::*;
 use crate::dispatch::fixture::{self, Ledger, Tail, WORKER_ERROR, Worker, clock, payee, upstream};
-use crate::dispatch::{DispatchLimits, DispatchParts, PriceList};
+use crate::dispatch::{DispatchLimits, DispatchParts, LiveRequests, PriceList};
 use crate::jobs::{self, JobParts};
 
 /// What one worker does with a request.
@@ -78,6 +78,10 @@ struct Rig {
 
 impl Rig {
     async fn new() -> Self {
+        Self::with(DispatchLimits::STANDARD.first_token_timeout).await
+    }
+
+    async fn with(first_token_timeout: Duration) -> Self {
         let (ledger, lifecycle) = (Ledger::funded().await, Lifecycle::new());
         let (_, late_receipts) = mpsc::channel(1);
         let jobs = jobs::start(JobParts {
@@ -96,9 +100,11 @@ impl Rig {
             lifecycle: lifecycle.clone(),
             limits: DispatchLimits {
                 first_frame_timeout: Duration::from_millis(30),
+                first_token_timeout,
                 receipt_wait: Duration::from_millis(20),
                 ..DispatchLimits::STANDARD
             },
+            rates: fixture::rates(),
             jobs,
         });
         Self { ledger, lifecycle, dispatcher, seen: Arc::default() }
@@ -113,7 +119,7 @@ impl Rig {
         self.ledger.reserve(&agreement).await;
         let slot = self.dispatcher.endings.clone().try_reserve_owned().unwrap();
         let seat = self.dispatcher.live.enter(agreement.request_id).unwrap();
-        let ticket = Ticket::new(agreement, seat, slot);
+        let ticket = Ticket::new(agreement, seat, fixture::tokens(), slot);
         let seen = self.seen.clone();
         let choose = move |_: &Agreement, asked: &[WorkerId]| {
             let script = scripts.get(asked.len()).ok_or(Unavailable::NoWorker)?;
@@ -194,6 +200,27 @@ async fn a_request_that_nobody_begins_costs_nothing() {
     assert!(matches!(refuse(&[Hang]).await.0, DispatchError::Deadline));
 }
 
+/// Heartbeats show that a worker lives, and buy it so much time and no more; who shows a token has
+/// until the deadline.
+#[tokio::test]
+async fn heartbeats_do_not_put_off_the_first_token_for_ever() {
+    const ALIVE: Script =
+        Answer { prompt: "8", sent: &[(Heartbeat, 0, b""), (Heartbeat, 0, b"")], tail: Tail::Hang };
+    const AT_WORK: Script =
+        Answer { prompt: "8", sent: &[(Heartbeat, 0, b""), (Heartbeat, 1, b"")], tail: Tail::Hang };
+    let rig = Rig::with(Duration::from_millis(60)).await;
+    let error = rig.open(&[ALIVE, WELL]).await.await.unwrap_err();
+    assert!(matches!(error, DispatchError::Deadline), "{error:?}");
+    assert_eq!(rig.seen.lock().unwrap().len(), 1, "nobody is asked for what comes too late");
+    assert_eq!(rig.settled().await, (0, 0));
+
+    let rig = Rig::with(Duration::from_millis(60)).await;
+    let opening = rig.open(&[AT_WORK]).await;
+    let waited = tokio::time::timeout(Duration::from_millis(200), opening).await;
+    assert!(waited.is_err(), "it is still waited for");
+    assert_eq!(rig.settled().await, (8, 0), "the prompt, and no token seen");
+}
+
 /// A client that leaves while its request is under way: at every suspension point the ticket is
 /// inside the future, so the reservation comes back.
 #[tokio::test]
@@ -209,6 +236,41 @@ async fn a_client_that_leaves_before_the_answer_leaves_nothing_reserved() {
         }
         drop(opening);
         assert_eq!(rig.settled().await, (0, 0), "after {polls} waits");
+    }
+}
+
+#[tokio::test]
+async fn left_out_tools_are_told_within_reason() {
+    for (length, is_told) in [(DROPPED_TOOLS_BYTES_MAX, true), (DROPPED_TOOLS_BYTES_MAX + 1, false)]
+    {
+        let rig = Rig::new().await;
+        let agreement = fixture::agreement(1, true);
+        rig.ledger.reserve(&agreement).await;
+        let (mut ticket, _endings) = fixture::ticket(&LiveRequests::default(), &agreement);
+        let service = Worker::new(1).service(&agreement);
+        rig.ledger.store.assign(agreement.request_id, service.worker, payee(), 0).await.unwrap();
+        ticket.assign(Some(service));
+        let send: Send = Box::new(move |_| {
+            Box::pin(async move {
+                let (body, _) = upstream(vec![encode_frame(Data, 1, b"x")], Tail::Hang);
+                let tools = "x".repeat(length);
+                let response = Response::builder().header(headers::DROPPED_TOOLS, tools);
+                Ok(response.body(body).unwrap())
+            })
+        });
+        let begun = begin(&rig.dispatcher, send, &Bytes::from_static(b"{}"), &mut ticket).await;
+        let Ok(Begun { dropped_tools, .. }) = begun else { panic!("it began") };
+        assert_eq!(dropped_tools.map(|tools| tools.len()), is_told.then_some(length));
+    }
+}
+
+#[test]
+fn a_request_goes_to_the_path_that_its_client_used() {
+    for endpoint in Endpoint::ALL {
+        let agreement = fixture::agreement_with(1, true, |agreement| agreement.endpoint = endpoint);
+        let service = Worker::new(1).service(&agreement);
+        let request = request(&agreement, &service, &Bytes::from_static(b"{}"));
+        assert_eq!(request.uri().path(), endpoint.path());
     }
 }
 

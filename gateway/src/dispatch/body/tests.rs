@@ -1,5 +1,6 @@
 use std::sync::atomic::Ordering;
 
+use cocoon_openai_wire::endpoint::Endpoint;
 use cocoon_openai_wire::error::ErrorBody;
 use cocoon_uplink_wire::FrameKind::{Data, Error, Heartbeat, Receipt};
 use cocoon_uplink_wire::{FrameKind, encode_frame};
@@ -30,8 +31,12 @@ struct Rig {
 }
 
 fn rig(sent: &[Sent], tail: Tail, pace: Pace) -> Rig {
+    rig_at(Endpoint::ChatCompletions, sent, tail, pace)
+}
+
+fn rig_at(endpoint: Endpoint, sent: &[Sent], tail: Tail, pace: Pace) -> Rig {
     let live = LiveRequests::default();
-    let agreement = fixture::agreement(1, true);
+    let agreement = fixture::agreement_with(1, true, |agreement| agreement.endpoint = endpoint);
     let (mut ticket, endings) = fixture::ticket(&live, &agreement);
     ticket.assign(Some(Worker::new(1).service(&agreement)));
     let (kind, cumulative, payload) = sent[0];
@@ -104,6 +109,61 @@ async fn what_breaks_off_never_ends_cleanly() {
         let error: ErrorBody = serde_json::from_str(event.unwrap()).unwrap();
         assert_eq!(error.error.code.as_deref(), Some(code));
     }
+}
+
+/// The events of a Responses stream that failed, behind what was forwarded of it.
+const NUMBERED: &[u8] = b"event: x\ndata: {\"sequence_number\":6}\n\n";
+
+#[tokio::test]
+async fn a_broken_response_says_so_in_its_own_events_and_ends_cleanly() {
+    const OWN: &[u8] = br#"{"status":503,"retryable":true,"error":{"code":"c"},"event":"event: error\ndata: own\n\n"}"#;
+    let numbered = (Data, 2, NUMBERED);
+    let mut whole = vec![numbered];
+    whole.extend_from_slice(&WHOLE[3..]);
+    for (sent, tail, closing, verdict, code) in [
+        (vec![numbered], Tail::Reset, Closing::Settled, Verdict::WorkerLost, "worker_lost"),
+        (vec![numbered], Tail::End, Closing::Settled, Verdict::WorkerLost, "worker_lost"),
+        (
+            vec![numbered, (Data, 99, b"x")],
+            Tail::Hang,
+            Closing::Settled,
+            Verdict::Failed,
+            "worker_fault",
+        ),
+        (
+            vec![numbered, (Error, 2, WORKER_ERROR)],
+            Tail::Hang,
+            Closing::Settled,
+            Verdict::Failed,
+            "engine_restarting",
+        ),
+        (whole.clone(), Tail::End, Closing::Disagreed, Verdict::Completed, "receipt_mismatch"),
+        (whole, Tail::End, Closing::Unrecorded, Verdict::Completed, "internal_error"),
+    ] {
+        let seen = read(rig_at(Endpoint::Responses, &sent, tail, PACE), closing).await;
+        let text = String::from_utf8(seen.bytes).unwrap();
+        assert!(seen.is_clean, "{text}");
+        assert_eq!(seen.ending.verdict, verdict, "{text}");
+        let told = text.strip_prefix(std::str::from_utf8(NUMBERED).unwrap()).unwrap();
+        let told: Vec<&str> = told.split_terminator("\n\n").collect();
+        let [error, failed, done] = told[..] else { panic!("{text}") };
+        assert!(error.starts_with("event: error\n") && error.contains(code), "{error}");
+        assert!(error.contains("\"sequence_number\":7"), "{error}");
+        assert!(failed.starts_with("event: response.failed\n"), "{failed}");
+        assert_eq!(done, "data: [DONE]");
+    }
+    let sent = [numbered, (Error, 2, OWN)];
+    let seen = read(rig_at(Endpoint::Responses, &sent, Tail::Hang, PACE), Closing::Settled).await;
+    let expected = [NUMBERED, b"event: error\ndata: own\n\n"].concat();
+    assert_eq!((seen.bytes, seen.is_clean), (expected, true), "the worker's words are its own");
+}
+
+#[tokio::test]
+async fn a_chat_that_its_worker_ends_with_an_event_is_broken_off_all_the_same() {
+    const OWN: &[u8] =
+        br#"{"status":503,"retryable":true,"error":{"code":"c"},"event":"data: {}\n\n"}"#;
+    let seen = read(rig(&[WHOLE[0], (Error, 1, OWN)], Tail::Hang, PACE), Closing::Settled).await;
+    assert_eq!((&seen.bytes[..], seen.is_clean), (&b"one data: {}\n\n"[..], false));
 }
 
 #[tokio::test]
@@ -194,12 +254,12 @@ async fn a_client_that_does_not_read_is_swept_away() {
 
 #[tokio::test]
 async fn a_held_status_begins_with_comments_and_ends_in_an_error_event() {
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let agreement = fixture::agreement(1, true);
     let opening: Opening = Box::pin(async {
         tokio::task::yield_now().await;
         Err(DispatchError::NoWorker)
     });
-    let mut body = MeteredBody::waiting(opening, PACE, deadline);
+    let mut body = MeteredBody::waiting(opening, &agreement, PACE);
     let first = body.frame().await.unwrap().unwrap().into_data().unwrap();
     assert_eq!(first, KEEP_ALIVE);
     let event = body.frame().await.unwrap().unwrap().into_data().unwrap();
@@ -207,6 +267,34 @@ async fn a_held_status_begins_with_comments_and_ends_in_an_error_event() {
     assert!(text.starts_with("data: {\"error\":") && text.contains("no_worker_available"));
     assert!(body.frame().await.unwrap().is_err());
     assert!(body.frame().await.is_none());
+}
+
+#[tokio::test]
+async fn a_response_whose_status_was_held_fails_in_its_own_events() {
+    let agreement =
+        fixture::agreement_with(1, true, |agreement| agreement.endpoint = Endpoint::Responses);
+    let opening: Opening = Box::pin(async {
+        tokio::task::yield_now().await;
+        Err(DispatchError::Deadline)
+    });
+    let mut body = MeteredBody::waiting(opening, &agreement, PACE);
+    assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), KEEP_ALIVE);
+    let events = body.frame().await.unwrap().unwrap().into_data().unwrap();
+    let text = String::from_utf8(events.to_vec()).unwrap();
+    assert!(text.starts_with("event: response.created\n"), "{text}");
+    assert!(text.contains("\n\nevent: error\n") && text.ends_with("data: [DONE]\n\n"), "{text}");
+    assert!(text.contains("request_timeout"), "{text}");
+    assert!(body.frame().await.is_none(), "the stream ends cleanly");
+}
+
+/// What a sweep ends has no reader: nothing is told, and nothing looks whole.
+#[tokio::test]
+async fn a_response_that_its_client_does_not_read_is_broken_off() {
+    let sent = [(Data, 1, NUMBERED)];
+    let Rig { mut body, live, .. } = rig_at(Endpoint::Responses, &sent, Tail::Hang, PACE);
+    assert!(body.frame().await.unwrap().is_ok());
+    live.sweep(Instant::now() + PACE.client_stall_max * 2);
+    assert!(body.frame().await.unwrap().is_err());
 }
 
 #[tokio::test]

@@ -37,7 +37,8 @@ fn a_whole_answer_forwards_everything_and_ends_with_its_receipt() {
 fn the_last_step_of_a_wrong_sequence_is_its_fault() {
     let receipt = || frame(Receipt, 2, b"receipt");
     let end = || frame(Data, 2, b"end");
-    let long = |kind| Frame { kind, cumulative: 0, payload: vec![b' '; 70_000].into() };
+    let long =
+        |kind| Frame { kind, cumulative: 0, payload: vec![b' '; ERROR_BYTES_MAX + 1].into() };
     for (frames, expected) in [
         (vec![frame(Data, 11, b"a")], Fault::OverLimit { count: 11, limit: 10 }),
         (vec![frame(Data, 2, b"a"), frame(Data, 1, b"b")], Fault::CountFell { from: 2, to: 1 }),
@@ -70,6 +71,11 @@ fn an_error_frame_ends_the_answer_with_the_workers_own_error() {
     let Some(Step::Failed(error)) = taken.last() else { panic!("{taken:?}") };
     assert_eq!((error.status, error.retryable), (503, true));
     assert_eq!(error.body.error.code.as_deref(), Some("engine_restarting"));
+    assert_eq!(error.event, None);
+    let told = br#"{"status":503,"retryable":false,"error":{},"event":"event: error\n\n"}"#;
+    let taken = steps(&[frame(Error, 1, told)]);
+    let Some(Step::Failed(error)) = taken.last() else { panic!("{taken:?}") };
+    assert_eq!(error.event.as_deref(), Some("event: error\n\n"));
 }
 
 /// Every sequence of four frames out of these: the count never falls and never passes the limit,

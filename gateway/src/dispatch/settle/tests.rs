@@ -1,12 +1,14 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use cocoon_attest::receipt::batch;
+use cocoon_openai_wire::endpoint::Endpoint;
 use cocoon_primitives::{MockClock, Timestamp};
 use cocoon_runtime::Drained;
 use cocoon_store::Standing;
 use ed25519_dalek::SigningKey;
 
 use super::*;
+use crate::dispatch::fixture;
 use crate::dispatch::fixture::{
     COMPLETION_MAX, LAST, Ledger, PROMPT, Worker, agreement, clock, fleet, payee, ticket, wallet,
 };
@@ -126,6 +128,37 @@ async fn each_ending_charges_what_was_agreed_and_leaves_nothing_reserved() {
     }
 }
 
+/// Embeddings generate nothing: their prompt is all that there is to pay.
+#[tokio::test]
+async fn an_answer_without_completion_tokens_costs_its_prompt() {
+    for (stated, closing, charge) in
+        [(0, Closing::Settled, PROMPT), (1, Closing::Disagreed, 0), (99, Closing::Disagreed, 0)]
+    {
+        let rig = Rig::new().await;
+        let agreement = fixture::agreement_with(1, false, |agreement| {
+            (agreement.endpoint, agreement.completion_max) = (Endpoint::Embeddings, 0);
+        });
+        rig.ledger.reserve(&agreement).await;
+        let rates = fixture::rates();
+        let (sender, mut endings) = mpsc::channel(1);
+        let seat = rig.live.enter(agreement.request_id).unwrap();
+        let tokens = rates.tokens(wallet(), agreement.prompt_max).unwrap();
+        let slot = sender.try_reserve_owned().unwrap();
+        let mut ticket = Ticket::new(agreement.clone(), seat, tokens, slot);
+        ticket.assign(Some(rig.worker.service(&agreement)));
+        ticket.set_receipt(rig.worker.receipt(&agreement, stated).to_bytes().into());
+        ticket.set_last(LAST.into());
+        let reply = ticket.close(Verdict::Completed);
+        rig.settler.settle(endings.try_recv().unwrap()).await;
+        assert_eq!(reply.await, Ok(closing));
+        assert_eq!(rig.ledger.charged().await, (charge, 0), "{stated}");
+        let mut head = http::HeaderMap::new();
+        rates.write_head(wallet(), &mut head);
+        let left = fixture::TOKENS_PER_MINUTE - charge;
+        assert_eq!(head["x-ratelimit-remaining-tokens"], left.to_string(), "the rate is corrected");
+    }
+}
+
 #[tokio::test]
 async fn a_receipt_that_was_signed_for_another_request_is_not_used() {
     let rig = Rig::new().await;
@@ -238,7 +271,8 @@ async fn a_panic_ends_one_settlement_and_no_other() {
         ledger.reserve(&agreement).await;
         let slot = sender.clone().try_reserve_owned().unwrap();
         let seat = live.enter(agreement.request_id).unwrap();
-        let closing = Ticket::new(agreement, seat, slot).close(Verdict::Refused).await;
+        let closing =
+            Ticket::new(agreement, seat, fixture::tokens(), slot).close(Verdict::Refused).await;
         assert_eq!(closing.is_ok(), is_answered, "{closing:?}");
     }
     assert!(live.is_empty());

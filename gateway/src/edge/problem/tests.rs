@@ -64,11 +64,37 @@ async fn every_kind_of_refusal_has_its_status_and_code() {
     ];
     for (problem, status, code) in table {
         let name = format!("{problem:?}");
-        let (got_status, error, _) = answer(problem).await;
+        let (got_status, error, headers) = answer(problem).await;
         assert_eq!((got_status, error["code"].as_str()), (status, Some(code)), "{name}");
+        let should_retry = headers["x-should-retry"].to_str().unwrap();
+        let is_never =
+            (400..=499).contains(&status) && status != 408 && status != 429 || status == 501;
+        assert_eq!(should_retry == "false", is_never && code != "receipt_pending", "{name}");
+        assert_eq!(headers.contains_key("retry-after-ms"), should_retry == "true", "{name}");
         for key in ["message", "type", "param", "code"] {
             assert!(error.get(key).is_some(), "{name} has no {key}");
         }
+    }
+}
+
+#[tokio::test]
+async fn idempotency_keys_are_refused_with_what_to_do_next() {
+    let receipt = cocoon_primitives::RequestId::from_bytes([1; 16]);
+    for (error, status, code, should_retry) in [
+        (IdempotencyError::InvalidKey, 400, "invalid_idempotency_key", "false"),
+        (IdempotencyError::Mismatch, 422, "idempotency_key_mismatch", "false"),
+        (IdempotencyError::InProgress, 409, "idempotency_in_progress", "true"),
+        (IdempotencyError::Unavailable { receipt }, 409, "idempotency_replay_unavailable", "false"),
+        (IdempotencyError::TooManyKeys { rows_max: 1 }, 429, "idempotency_limit_reached", "false"),
+        (IdempotencyError::Store(StoreError::Closed), 500, "internal_error", "true"),
+        (IdempotencyError::CutShort, 503, "overloaded", "true"),
+    ] {
+        let (got_status, error, headers) = answer(error).await;
+        assert_eq!((got_status, error["code"].as_str()), (status, Some(code)));
+        assert_eq!(headers["x-should-retry"], should_retry, "{code}");
+        assert_eq!(headers.contains_key("retry-after"), should_retry == "true", "{code}");
+        let is_told = error["metadata"]["receipt_id"] == receipt.to_string();
+        assert_eq!(is_told, code == "idempotency_replay_unavailable", "{error}");
     }
 }
 
@@ -84,14 +110,53 @@ async fn waits_are_said_twice_and_never_exceed_a_minute() {
 #[tokio::test]
 async fn out_of_funds_is_402_and_not_to_be_retried() {
     let needed = Nano::new(2_000_000_000).unwrap();
-    let error = DispatchError::InsufficientFunds { needed, available: Nano::ZERO };
-    let (status, error, headers) = answer(error).await;
+    let held = Nano::new(1_999_999_999).unwrap();
+    let error = FundsError::Balance { needed, available: Nano::ZERO, held };
+    let (status, error, headers) = answer(DispatchError::from(error)).await;
     assert_eq!(status, 402);
     assert_eq!(headers["x-should-retry"], "false");
     assert!(!headers.contains_key("retry-after"));
     assert_eq!(error["code"], "insufficient_balance");
     assert_eq!(error["needed_nano"], 2_000_000_000_u64);
     assert!(error["message"].as_str().unwrap().contains("2 GRAM"));
+    assert!(error.get("metadata").is_none(), "what is held would not be enough");
+}
+
+#[tokio::test]
+async fn funds_that_are_only_held_are_402_and_may_be_back_soon() {
+    let (zero, one, two) = (Nano::ZERO, Nano::new(1).unwrap(), Nano::new(2).unwrap());
+    for (error, code) in [
+        (FundsError::Balance { needed: two, available: one, held: one }, "insufficient_balance"),
+        (FundsError::KeyCap { needed: two, remaining: zero, held: two }, "key_spend_limit_reached"),
+        (FundsError::Nothing { held: one }, "insufficient_balance"),
+    ] {
+        let (status, error, headers) = answer(DispatchError::from(error)).await;
+        assert_eq!((status, error["code"].as_str()), (402, Some(code)));
+        assert_eq!(error["metadata"]["limit_source"], "in_flight");
+        assert_eq!(headers["x-should-retry"], "true");
+        assert_eq!(headers["retry-after"], "5");
+        assert_eq!(headers["retry-after-ms"], "5000");
+    }
+    let capped = FundsError::KeyCap { needed: two, remaining: one, held: zero };
+    let (_, error, headers) = answer(DispatchError::from(capped)).await;
+    assert_eq!(headers["x-should-retry"], "false");
+    assert_eq!(error["code"], "key_spend_limit_reached");
+}
+
+#[tokio::test]
+async fn a_rate_says_when_to_come_back_unless_there_is_no_use() {
+    let wait = Duration::from_millis(2500);
+    for (limited, should_retry, retry_after_ms) in [
+        (RateLimited::Requests { limit: 1, wait }, "true", Some("2500")),
+        (RateLimited::Tokens { limit: 9, wanted: 5, wait }, "true", Some("2500")),
+        (RateLimited::TooManyTokens { limit: 9, wanted: 10 }, "false", None),
+    ] {
+        let (status, error, headers) = answer(DispatchError::from(limited)).await;
+        assert_eq!((status, error["code"].as_str()), (429, Some("rate_limit_exceeded")));
+        assert_eq!(headers["x-should-retry"], should_retry);
+        let told = headers.get("retry-after-ms").map(|value| value.to_str().unwrap());
+        assert_eq!(told, retry_after_ms);
+    }
 }
 
 #[tokio::test]
@@ -116,14 +181,14 @@ async fn an_error_in_a_stream_is_the_same_object_on_one_line() {
     let errors = || {
         [
             DispatchError::NoWorker,
-            DispatchError::InsufficientFunds { needed: Nano::ZERO, available: Nano::ZERO },
+            FundsError::Nothing { held: Nano::ZERO }.into(),
             DispatchError::Deadline,
             DispatchError::Store(StoreError::Closed),
             DispatchError::WorkerRefused { status: 400, body: split.clone() },
         ]
     };
     for (streamed, refused) in errors().iter().zip(errors()) {
-        let event = in_band(streamed);
+        let event = in_band(streamed).to_json();
         assert!(!event.contains(&b'\n'));
         let event: Value = serde_json::from_slice(&event).unwrap();
         assert_eq!(event["error"], answer(refused).await.1);

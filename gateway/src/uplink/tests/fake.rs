@@ -68,6 +68,7 @@ impl Dialled {
             context_length: 100,
             engine: "none".to_owned(),
             is_demo: true,
+            kind: cocoon_primitives::ModelKind::Chat,
             owned_by: "nobody".to_owned(),
         };
         let prepared = challenge.prepare(&Claim {

@@ -6,19 +6,23 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use cocoon_engine_wire::{
-    Failure, FrameDecoder, FromEngine, Generate, PROTOCOL, Ready, Sampling, ToEngine, ToolChoice,
-    WireError, encode,
+    EmbedInput, Failure, FrameDecoder, FromEngine, Generate, PROTOCOL, Prompt, Ready, Sampling,
+    ToEngine, WireError, encode,
 };
+use cocoon_primitives::ModelKind;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout};
 
-use super::super::{EngineError, EngineEvent, Job};
+use super::super::{EngineError, EngineEvent, Input, Job};
 
 /// Frames that wait for the child to read them.
 const COMMANDS: usize = 64;
 
 const READ_BYTES: usize = 64 * 1024;
+
+/// What a child is tried with. Longer than one token in every vocabulary.
+const CANARY: &str = "Hello, world!";
 
 /// How long the child may take to say that a cancelled job is over: one token, or one prompt.
 const CANCEL_PATIENCE: Duration = Duration::from_secs(30);
@@ -80,6 +84,13 @@ impl Link {
         self.ready.borrow().as_ref().map_or(0, |ready| ready.context_length)
     }
 
+    pub(super) fn kind(&self) -> ModelKind {
+        match self.ready.borrow().as_ref() {
+            Some(ready) if ready.embedding_dimensions > 0 => ModelKind::Embedding,
+            _ => ModelKind::Chat,
+        }
+    }
+
     /// Jobs that the child works on at once.
     pub(super) fn jobs(&self) -> u32 {
         self.ready.borrow().as_ref().map_or(1, |ready| ready.jobs.max(1).into())
@@ -118,11 +129,16 @@ impl Link {
             drop(events.try_send(EngineEvent::Failed(EngineError::Unavailable)));
             return;
         };
+        let param = match &job.input {
+            Input::Chat { .. } => "messages",
+            Input::Text(_) | Input::Tokens(_) => "prompt",
+            Input::Embed(_) => "input",
+        };
         let frame = match encode(&ToEngine::Generate(Box::new(message(id, job)))) {
             Ok(frame) => frame,
             Err(error) => {
                 self.take(id);
-                drop(events.try_send(EngineEvent::Failed(unsendable(&error))));
+                drop(events.try_send(EngineEvent::Failed(unsendable(&error, param))));
                 return;
             }
         };
@@ -143,7 +159,7 @@ impl Link {
         }
     }
 
-    /// Generates one token: the proof that the engine works.
+    /// Generates one token, or embeds a word: the proof that the engine works.
     pub(super) async fn canary(&self) -> bool {
         let (sender, mut events) = mpsc::channel(16);
         let (over_sender, _over) = oneshot::channel();
@@ -157,8 +173,12 @@ impl Link {
             frequency_penalty: 0.0,
             logit_bias: Vec::new(),
         };
-        let messages = r#"[{"role":"user","content":"Hello"}]"#.to_owned();
-        let job = Generate { messages, ..Generate::new(id, 1, sampling) };
+        let text = CANARY.to_owned();
+        let prompt = match self.kind() {
+            ModelKind::Chat => Prompt::Text(text),
+            ModelKind::Embedding => Prompt::Embed(vec![EmbedInput::Text(text)]),
+        };
+        let job = Generate { prompt, ..Generate::new(id, 1, sampling) };
         self.send(&ToEngine::Generate(Box::new(job))).await;
         while let Some(event) = events.recv().await {
             match event {
@@ -266,6 +286,9 @@ impl Link {
                 id,
                 EngineEvent::ToolCall { index, id: call_id, name, arguments, completion_tokens },
             ),
+            FromEngine::Embedding { id, index, vector } => {
+                (id, EngineEvent::Embedding { index, vector })
+            }
             FromEngine::Finished { id, finish, usage } => {
                 (id, EngineEvent::Finished { finish, usage })
             }
@@ -319,13 +342,20 @@ impl Link {
 
 fn message(id: u64, job: Job) -> Generate {
     let array = |values: Vec<serde_json::Value>| serde_json::Value::Array(values).to_string();
-    Generate {
-        messages: array(job.messages),
-        tools: match job.tool_choice {
-            ToolChoice::Auto => array(job.tools),
-            ToolChoice::None => "[]".to_owned(),
+    let prompt = match job.input {
+        Input::Chat { messages, tools } => Prompt::Chat {
+            messages: array(messages),
+            tools: array(tools),
+            reasoning: job.reasoning,
         },
+        Input::Text(text) => Prompt::Text(text),
+        Input::Tokens(tokens) => Prompt::Tokens(tokens),
+        Input::Embed(inputs) => Prompt::Embed(inputs),
+    };
+    Generate {
+        prompt,
         tool_choice: job.tool_choice,
+        parallel_tool_calls: job.parallel_tool_calls,
         stop: job.stop,
         logprobs: job.logprobs,
         ..Generate::new(id, job.max_tokens, job.sampling)
@@ -333,11 +363,11 @@ fn message(id: u64, job: Job) -> Generate {
     .constrained(&job.constraint)
 }
 
-fn unsendable(error: &WireError) -> EngineError {
+fn unsendable(error: &WireError, param: &str) -> EngineError {
     tracing::warn!("a job does not fit a frame: {error}");
     EngineError::InvalidRequest {
         message: "the request is too long for every context".to_owned(),
-        param: Some("messages".to_owned()),
+        param: Some(param.to_owned()),
         code: "context_length_exceeded",
     }
 }
@@ -350,6 +380,11 @@ fn failed(failure: Failure) -> EngineError {
         Failure::ContextLength { prompt, limit } => {
             EngineError::ContextLengthExceeded { prompt, limit }
         }
+        Failure::InputLength { index, tokens, limit } => EngineError::InvalidRequest {
+            message: format!("input[{index}] has {tokens} tokens and the model reads {limit}"),
+            param: Some("input".to_owned()),
+            code: "context_length_exceeded",
+        },
         Failure::Engine => EngineError::Crashed,
     }
 }

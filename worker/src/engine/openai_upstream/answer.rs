@@ -1,13 +1,18 @@
 //! The server's stream as events, whatever its dialect.
 //!
 //! vLLM says `reasoning` or `reasoning_content`; mistral.rs sends the usage in the last chunk of
-//! text and errors as bare text; llama.cpp adds timings. Calls arrive in pieces and leave whole.
+//! text, errors as bare text, and stop texts along with what comes before them; llama.cpp adds
+//! timings; Ollama numbers no calls. Calls arrive in pieces and leave whole.
 
+use std::collections::HashMap;
+
+use cocoon_engine_wire::StopCut;
 use reqwest::Response;
 use serde::Deserialize;
 
 use super::super::{
-    Channel, EngineError, EngineEvent, FinishReason, Job, TokenLogprob, TopLogprob, Usage,
+    Channel, EngineError, EngineEvent, FinishReason, Job, TokenLogprob, ToolChoice, TopLogprob,
+    Usage,
 };
 
 /// Tool calls of one answer, and the bytes of all their texts.
@@ -23,6 +28,11 @@ const TEXTS_MARGIN: u64 = 256;
 pub(super) struct Answer {
     wants_logprobs: bool,
     max_tokens: u32,
+    /// At most one call leaves.
+    one_call: bool,
+    cut: StopCut,
+    /// Of tokens whose text is held back.
+    logprobs: Vec<TokenLogprob>,
     started: bool,
     /// Pieces of text so far: the count of tokens until the server gives its own.
     texts: u64,
@@ -45,6 +55,9 @@ impl Answer {
         Self {
             wants_logprobs: job.logprobs.is_some(),
             max_tokens: job.max_tokens,
+            one_call: !job.parallel_tool_calls || matches!(job.tool_choice, ToolChoice::Named(_)),
+            cut: StopCut::new(job.stop.clone()),
+            logprobs: Vec::new(),
             started: false,
             texts: 0,
             completion: 0,
@@ -75,14 +88,17 @@ impl Answer {
         };
         let delta = choice.delta;
         let thought = delta.reasoning_content.or(delta.reasoning);
-        let logprobs = choice.logprobs.and_then(|logprobs| logprobs.content).unwrap_or_default();
         if let Some(text) = thought.filter(|text| !text.is_empty()) {
-            events.push(self.text(Channel::Reasoning, text, Vec::new()));
+            self.count();
+            events.push(self.delta(Channel::Reasoning, text, Vec::new()));
         }
-        if let Some(text) = delta.content.filter(|text| !text.is_empty()) {
-            let logprobs = if self.wants_logprobs { logprobs } else { Vec::new() };
-            let logprobs = logprobs.into_iter().map(TokenLogprob::from).collect();
-            events.push(self.text(Channel::Content, text, logprobs));
+        if let (true, Some(logprobs)) = (self.wants_logprobs, choice.logprobs) {
+            self.logprobs.extend(logprobs.tokens());
+        }
+        let content = delta.content.or(choice.text);
+        if let Some(text) = content.filter(|text| !text.is_empty()) {
+            self.count();
+            events.extend(self.content(&text));
         }
         for piece in delta.tool_calls.unwrap_or_default() {
             self.call(piece)?;
@@ -110,8 +126,18 @@ impl Answer {
 
     fn finish(&mut self, finish: FinishReason) -> Vec<EngineEvent> {
         let mut events = self.start(None);
+        let held = self.cut.finish();
+        if !self.cut.stopped() && (!held.is_empty() || !self.logprobs.is_empty()) {
+            let logprobs = std::mem::take(&mut self.logprobs);
+            events.push(self.delta(Channel::Content, held, logprobs));
+        }
         let completion_tokens = self.completion;
-        for (index, call) in (0_u32..).zip(std::mem::take(&mut self.calls)) {
+        // A number that the server has left out is a call that it has not made.
+        let calls =
+            std::mem::take(&mut self.calls).into_iter().filter(|call| !call.name.is_empty());
+        let calls = calls.take(if self.one_call { 1 } else { CALLS_MAX });
+        let before = events.len();
+        for (index, call) in (0_u32..).zip(calls) {
             let id = if call.id.is_empty() { format!("call_{index}") } else { call.id };
             events.push(EngineEvent::ToolCall {
                 index,
@@ -121,6 +147,11 @@ impl Answer {
                 completion_tokens,
             });
         }
+        let finish = match finish {
+            // Some say `stop` after a call that was demanded.
+            FinishReason::Stop if events.len() > before => FinishReason::ToolCalls,
+            other => other,
+        };
         let usage = self.usage.take().unwrap_or_default();
         let cached = usage.prompt_tokens_details.and_then(|details| details.cached_tokens);
         let reasoning =
@@ -145,8 +176,17 @@ impl Answer {
         vec![EngineEvent::Started { prompt_tokens }]
     }
 
-    fn text(&mut self, channel: Channel, text: String, logprobs: Vec<TokenLogprob>) -> EngineEvent {
-        self.count();
+    /// What of a text may leave: stop texts never do, whatever the server does about them.
+    fn content(&mut self, text: &str) -> Option<EngineEvent> {
+        let text = self.cut.push(text);
+        if text.is_empty() {
+            return None;
+        }
+        let logprobs = std::mem::take(&mut self.logprobs);
+        Some(self.delta(Channel::Content, text, logprobs))
+    }
+
+    fn delta(&self, channel: Channel, text: String, logprobs: Vec<TokenLogprob>) -> EngineEvent {
         EngineEvent::Delta { channel, text, completion_tokens: self.completion, logprobs }
     }
 
@@ -160,7 +200,16 @@ impl Answer {
 
     fn call(&mut self, piece: WireCall) -> Result<(), EngineError> {
         self.count();
-        let place = piece.index.unwrap_or(0);
+        let last = self.calls.len().saturating_sub(1);
+        let place = piece.index.unwrap_or_else(|| {
+            // Without a number, another name is another call.
+            let is_begun = self.calls.get(last).is_some_and(|call| !call.name.is_empty());
+            let is_named = piece
+                .function
+                .as_ref()
+                .is_some_and(|f| f.name.as_ref().is_some_and(|n| !n.is_empty()));
+            if is_begun && is_named { last + 1 } else { last }
+        });
         if place >= CALLS_MAX {
             return Err(EngineError::Crashed);
         }
@@ -232,6 +281,8 @@ struct Choice {
     index: u32,
     #[serde(default)]
     delta: Delta,
+    /// In place of `delta` where a plain prompt goes on.
+    text: Option<String>,
     finish_reason: Option<String>,
     logprobs: Option<Logprobs>,
 }
@@ -257,9 +308,41 @@ struct WireFunction {
     arguments: Option<String>,
 }
 
+/// A conversation's are in `content`; a plain prompt's are columns.
 #[derive(Deserialize)]
 struct Logprobs {
     content: Option<Vec<WireLogprob>>,
+    #[serde(default)]
+    tokens: Vec<String>,
+    #[serde(default)]
+    token_logprobs: Vec<Option<f32>>,
+    #[serde(default)]
+    top_logprobs: Vec<Option<HashMap<String, f32>>>,
+}
+
+impl Logprobs {
+    fn tokens(self) -> Vec<TokenLogprob> {
+        if let Some(content) = self.content {
+            return content.into_iter().map(TokenLogprob::from).collect();
+        }
+        let mut tops = self.top_logprobs.into_iter();
+        let column = self.tokens.into_iter().zip(self.token_logprobs);
+        let entry = |(token, logprob): (String, Option<f32>)| {
+            let top = tops.next().flatten().unwrap_or_default();
+            let mut top: Vec<TopLogprob> = top
+                .into_iter()
+                .map(|(token, logprob)| TopLogprob {
+                    bytes: token.clone().into_bytes(),
+                    token,
+                    logprob,
+                })
+                .collect();
+            top.sort_by(|a, b| b.logprob.total_cmp(&a.logprob).then(a.token.cmp(&b.token)));
+            let bytes = token.clone().into_bytes();
+            TokenLogprob { token, bytes, logprob: logprob.unwrap_or_default(), top }
+        };
+        column.map(entry).collect()
+    }
 }
 
 #[derive(Deserialize)]
@@ -289,8 +372,8 @@ impl From<WireLogprob> for TokenLogprob {
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct WireUsage {
-    prompt_tokens: u64,
+pub(super) struct WireUsage {
+    pub(super) prompt_tokens: u64,
     completion_tokens: u64,
     prompt_tokens_details: Option<PromptDetails>,
     completion_tokens_details: Option<CompletionDetails>,

@@ -18,12 +18,15 @@ async fn a_bad_request_names_its_parameter() {
     let image = json!({"role": "user", "content": [{"type": "text", "text": "what is this?"},
         {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA"}}]});
     let table = [
-        (json!({"n": 2}), "n"),
         (json!({"n": 0}), "n"),
+        (json!({"n": 129}), "n"),
         (json!({"modalities": ["text", "audio"]}), "modalities"),
         (json!({"audio": {"voice": "x"}}), "audio"),
-        (json!({"functions": [{"name": "f"}]}), "functions"),
-        (json!({"function_call": {"name": "f"}}), "function_call"),
+        (json!({"functions": [{"name": "f"}], "function_call": {"name": "g"}}), "function_call"),
+        (json!({"functions": [{}]}), "functions[0].name"),
+        (json!({"moderation": {"model": "x"}}), "moderation"),
+        (json!({"reasoning_effort": "hard"}), "reasoning_effort"),
+        (json!({"parallel_tool_calls": "no"}), "parallel_tool_calls"),
         (json!({"web_search_options": {}}), "web_search_options"),
         (json!({"logit_bias": {"word": 3}}), "logit_bias"),
         (json!({"tool_choice": "required"}), "tool_choice"),
@@ -33,10 +36,20 @@ async fn a_bad_request_names_its_parameter() {
         (json!({"max_tokens": 0}), "max_tokens"),
         (json!({"stream": "true"}), "stream"),
         (message(image), "messages[0].content[1]"),
-        (message(json!({"role": "function", "name": "f", "content": "x"})), "messages[0].role"),
+        (
+            message(json!({"role": "tool", "tool_call_id": "c", "content":
+            [{"type": "file", "file": {"file_id": "f"}}]})),
+            "messages[0].content[0]",
+        ),
+        (
+            message(json!({"role": "user", "content": [{"type": "input_audio", "input_audio":
+            {"data": "", "format": "wav"}}]})),
+            "messages[0].content[0]",
+        ),
         (message(json!({"role": "user", "content": null})), "messages[0].content"),
         (json!({"messages": []}), "messages"),
         (json!({"messages": null}), "messages"),
+        (json!({"model": "e"}), "model"),
     ];
     let (rig, _) = Rig::played(Vec::new());
     for (more, param) in table {
@@ -45,6 +58,96 @@ async fn a_bad_request_names_its_parameter() {
         assert_eq!(error["type"], "invalid_request_error");
         assert!(error["code"].is_string() && error["message"].is_string());
     }
+}
+
+/// A function with `more` beside its name, as the only tool.
+fn tool(more: &Value) -> Value {
+    let mut function = json!({"name": "f"});
+    let fields = more.as_object().expect("an object").clone();
+    function.as_object_mut().expect("an object").extend(fields);
+    json!({"type": "function", "function": function})
+}
+
+#[tokio::test]
+async fn a_choice_of_tools_that_cannot_be_kept_is_refused() {
+    let web_search = json!([{"type": "web_search"}, {"type": "custom", "custom": {"name": "c"}}]);
+    let named = |name: &str| json!({"type": "function", "function": {"name": name}});
+    let allowed = |mode: &str, name: &str| json!({"type": "allowed_tools", "allowed_tools": {"mode": mode, "tools": [named(name)]}});
+    let table = [
+        json!({"tool_choice": "required"}),
+        json!({"tool_choice": "required", "tools": web_search}),
+        json!({"tool_choice": named("f")}),
+        json!({"tool_choice": named("g"), "tools": [tool(&json!({}))]}),
+        json!({"tool_choice": named("c"), "tools": web_search}),
+        json!({"tool_choice": {"type": "custom", "custom": {"name": "c"}}, "tools": web_search}),
+        json!({"tool_choice": {"type": "web_search"}, "tools": web_search}),
+        json!({"tool_choice": allowed("required", "g"), "tools": [tool(&json!({}))]}),
+    ];
+    let (rig, _) = Rig::played(Vec::new());
+    for more in table {
+        let (status, error) = refusal(&rig, request(&chat(&more))).await;
+        assert_eq!((status, error["param"].as_str()), (400, Some("tool_choice")), "{more}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_over_a_limit_is_named() {
+    let limits = Limits::STANDARD;
+    let deep = |levels: usize| (0..levels).fold(json!(true), |inner, _| json!({"not": inner}));
+    let format = |name: &str, schema: Value| {
+        json!({"response_format": {"type": "json_schema",
+            "json_schema": {"name": name, "strict": true, "schema": schema}}})
+    };
+    let long = |bytes: usize| "x".repeat(bytes);
+    let tools = |tool: Value| json!({"tools": [tool]});
+    let schema = "response_format.json_schema.schema";
+    let described = json!({"description": long(limits.tool_description_bytes_max + 1)});
+    let table = [
+        (format("n", deep(limits.schema_depth_max + 1)), schema),
+        (format("n", json!({"title": long(limits.schema_bytes_max)})), schema),
+        (format(&long(65), json!({})), "response_format.json_schema.name"),
+        (format("a name", json!({})), "response_format.json_schema.name"),
+        (tools(tool(&json!({"parameters": deep(33)}))), "tools[0].function.parameters"),
+        (tools(tool(&json!({"name": long(65)}))), "tools[0].function.name"),
+        (tools(tool(&json!({"name": "f.g"}))), "tools[0].function.name"),
+        (tools(tool(&described)), "tools[0].function.description"),
+        (json!({"tools": vec![tool(&json!({})); limits.tools_max + 1]}), "tools"),
+        (
+            json!({"messages": vec![json!({"role": "user", "content": "x"}); limits.messages_max + 1]}),
+            "messages",
+        ),
+        (json!({"stop": [long(limits.stop_bytes_max + 1)]}), "stop"),
+        (
+            json!({"logit_bias": (0..1025).map(|id| (id.to_string(), json!(1))).collect::<serde_json::Map<_, _>>()}),
+            "logit_bias",
+        ),
+    ];
+    let (rig, _) = Rig::played(Vec::new());
+    for (more, param) in table {
+        let (status, error) = refusal(&rig, request(&chat(&more))).await;
+        assert_eq!((status, error["param"].as_str()), (400, Some(param)));
+    }
+    for at_the_edge in [
+        format(&long(64), deep(limits.schema_depth_max)),
+        tools(tool(&json!({"name": long(64), "parameters": deep(32)}))),
+        json!({"stop": vec![long(limits.stop_bytes_max); limits.stops_max]}),
+    ] {
+        let (rig, _) = Rig::played(vec![started()]);
+        assert_eq!(rig.send(&chat(&at_the_edge)).await.status(), 200);
+    }
+}
+
+#[tokio::test]
+async fn a_large_body_is_read_all_the_same() {
+    let (rig, engine) = Rig::played(vec![started()]);
+    let text = "x".repeat(3 * 1024 * 1024);
+    let body = chat(&json!({"messages": [{"role": "user", "content": text}]}));
+    assert_eq!(rig.send(&body).await.status(), 200);
+    let crate::engine::Input::Chat { messages, .. } = engine.job().input else { panic!("a chat") };
+    assert_eq!(messages[0]["content"].as_str().map(str::len), Some(text.len()));
+    let (status, error) =
+        rig.refused_at(headers::CHAT_PATH, &chat(&json!({"n": 0, "user": text}))).await;
+    assert_eq!((status, error["param"].as_str()), (400, Some("n")));
 }
 
 #[tokio::test]
@@ -107,9 +210,9 @@ async fn other_models_and_routes_are_not_found() {
     let (rig, _) = Rig::played(Vec::new());
     let (status, error) = refusal(&rig, request(&chat(&json!({"model": "other"})))).await;
     assert_eq!((status, error["code"].as_str()), (404, Some("model_not_found")));
-    let mut elsewhere = request(&chat(&json!({})));
-    *elsewhere.uri_mut() = "/v1/embeddings".parse().expect("a path");
-    assert_eq!(refusal(&rig, elsewhere).await.0, 404);
+    for path in ["/v1/models", "/v1/chat", "/v1/chat/completions/", "/"] {
+        assert_eq!(rig.refused_at(path, &chat(&json!({}))).await.0, 404);
+    }
     let mut get = request(&chat(&json!({})));
     *get.method_mut() = http::Method::GET;
     assert_eq!(refusal(&rig, get).await.0, 404);

@@ -1,7 +1,7 @@
 //! What reaches the engine.
 
 use super::*;
-use crate::engine::{Constraint, ToolChoice};
+use crate::engine::{Constraint, Input, Reasoning, ToolChoice};
 
 /// The job that a request becomes.
 async fn job(more: &Value) -> Job {
@@ -11,6 +11,12 @@ async fn job(more: &Value) -> Job {
     engine.job()
 }
 
+/// The messages and tools of a conversation.
+fn conversation(job: &Job) -> (&[Value], &[Value]) {
+    let Input::Chat { messages, tools } = &job.input else { panic!("a conversation") };
+    (messages, tools)
+}
+
 #[tokio::test]
 async fn a_bare_request_has_the_defaults() {
     let job = job(&json!({})).await;
@@ -18,22 +24,123 @@ async fn a_bare_request_has_the_defaults() {
     assert_eq!((sampling.temperature, sampling.top_p, sampling.seed), (1.0, 1.0, None));
     assert_eq!((job.max_tokens, job.logprobs, job.constraint), (100, None, Constraint::None));
     assert_eq!((job.request_id, job.tool_choice), (REQUEST, ToolChoice::Auto));
-    assert_eq!(job.raw, chat(&json!({})).to_string());
 }
 
 #[tokio::test]
 async fn everything_that_clients_send_routinely_is_taken() {
     let extras = json!({"user": "u", "store": true, "metadata": {"a": "b"}, "seed": 7,
-        "service_tier": "auto", "parallel_tool_calls": true, "reasoning_effort": "none",
-        "verbosity": "high", "ignore_eos": true, "prompt_cache_key": "k", "safety_identifier": "s",
+        "service_tier": "auto", "parallel_tool_calls": true, "verbosity": "high",
+        "ignore_eos": true, "prompt_cache_key": "k", "safety_identifier": "s",
         "stream_options": {"continuous_usage_stats": true}, "modalities": ["text"],
         "functions": [], "function_call": "auto", "prediction": {"type": "content", "content": "x"},
-        "tools": [{"type": "custom", "custom": {"name": "c"}}, {"type": "web_search"},
-            {"type": "function", "function": {"name": "f", "parameters": {"$schema": "s"}}}],
+        "prompt_cache_options": {"mode": "implicit"}, "prompt_cache_retention": "24h",
         "n": 1, "audio": null, "tool_choice": "none", "brand_new": {"deep": [1]}});
     let job = job(&extras).await;
-    assert_eq!(job.tools, [extras["tools"][2].clone()]);
     assert_eq!((job.tool_choice, job.sampling.seed), (ToolChoice::None, Some(7)));
+}
+
+#[tokio::test]
+async fn functions_reach_the_engine_and_other_tools_are_named() {
+    let ordered = r#"{"type": "object", "properties": {"z": {}, "a": {}}, "required": ["z"]}"#;
+    let parameters: Value = serde_json::from_str(ordered).expect("JSON");
+    let mut dialect = parameters.clone();
+    dialect["$schema"] = json!("http://json-schema.org/draft-07/schema#");
+    let (rig, engine) = Rig::played(vec![started()]);
+    let body = chat(&json!({"tools": [
+        {"type": "custom", "custom": {"name": "c"}}, {"type": "web_search"}, {"type": "web_search"},
+        {"type": "function", "function": {"name": "f", "strict": true, "description": "d",
+            "parameters": dialect, "unknown": 1}},
+        {"type": "namespace", "name": null}, {"type": "bad type,\u{e9}"},
+        {"function": {"name": "g", "strict": null, "parameters": null}}]}));
+    let response = rig.send(&body).await;
+    assert_eq!(response.headers()[headers::DROPPED_TOOLS], "custom,web_search,namespace");
+    let job = engine.job();
+    let (_, tools) = conversation(&job);
+    let expected = [
+        json!({"type": "function", "function":
+            {"name": "f", "description": "d", "parameters": parameters, "strict": true}}),
+        json!({"type": "function", "function":
+            {"name": "g", "parameters": {"type": "object", "properties": {}}}}),
+    ];
+    assert_eq!(tools, expected);
+    // The text too: keys keep the client's order.
+    let text = tools[0]["function"]["parameters"].to_string();
+    assert_eq!(text, ordered.replace(": ", ":").replace(", ", ","));
+
+    let (rig, _) = Rig::played(vec![started()]);
+    let response = rig.send(&chat(&json!({"tools": [{"type": "\u{e9}"}]}))).await;
+    assert_eq!(response.headers()[headers::DROPPED_TOOLS], "unknown");
+    let (rig, _) = Rig::played(vec![started()]);
+    assert!(!rig.send(&chat(&json!({}))).await.headers().contains_key(headers::DROPPED_TOOLS));
+}
+
+#[tokio::test]
+async fn the_choice_of_tools_is_passed_on() {
+    let named = |name: &str| json!({"type": "function", "function": {"name": name}});
+    let tools = json!([named("f"), named("g"), {"type": "mcp"}]);
+    let allowed = |mode: &str| {
+        let tools = json!([named("g"), {"type": "mcp", "server_label": "s"}]);
+        json!({"type": "allowed_tools", "allowed_tools": {"mode": mode, "tools": tools}})
+    };
+    let table = [
+        (json!(null), ToolChoice::Auto, vec!["f", "g"]),
+        (json!("auto"), ToolChoice::Auto, vec!["f", "g"]),
+        (json!("none"), ToolChoice::None, vec!["f", "g"]),
+        (json!("required"), ToolChoice::Required, vec!["f", "g"]),
+        (named("g"), ToolChoice::Named("g".to_owned()), vec!["f", "g"]),
+        (allowed("auto"), ToolChoice::Auto, vec!["g"]),
+        (allowed("required"), ToolChoice::Required, vec!["g"]),
+    ];
+    for (choice, expected, names) in table {
+        let job = job(&json!({"tools": tools, "tool_choice": choice})).await;
+        let (_, offered) = conversation(&job);
+        let offered: Vec<_> =
+            offered.iter().filter_map(|tool| tool["function"]["name"].as_str()).collect();
+        assert_eq!((&job.tool_choice, offered), (&expected, names));
+    }
+    let parallel = async |more: Value| job(&more).await.parallel_tool_calls;
+    assert!(parallel(json!({"tools": tools})).await);
+    assert!(!parallel(json!({"tools": tools, "parallel_tool_calls": false})).await);
+}
+
+#[tokio::test]
+async fn the_deprecated_functions_are_tools() {
+    let body = json!({"functions": [{"name": "f", "description": "d"}],
+        "function_call": {"name": "f"}, "messages": [
+            {"role": "user", "content": "hi"},
+            {"role": "assistant", "content": null, "function_call": {"name": "f", "arguments": "{}"}},
+            {"role": "function", "name": "f", "content": "42"}]});
+    let job = job(&body).await;
+    let (messages, tools) = conversation(&job);
+    assert_eq!(tools.len(), 1);
+    assert_eq!(tools[0]["function"]["name"], "f");
+    assert_eq!(job.tool_choice, ToolChoice::Named("f".to_owned()));
+    assert!(!job.parallel_tool_calls);
+    let call =
+        json!({"id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{}"}});
+    let expected = [
+        json!({"role": "user", "content": "hi"}),
+        json!({"role": "assistant", "content": null, "tool_calls": [call]}),
+        json!({"role": "tool", "content": "42", "name": "f", "tool_call_id": "call_1"}),
+    ];
+    assert_eq!(messages, expected);
+}
+
+#[tokio::test]
+async fn efforts_become_steps_of_reasoning() {
+    let table = [
+        (json!(null), Reasoning::Default),
+        (json!("none"), Reasoning::Off),
+        (json!("minimal"), Reasoning::Low),
+        (json!("low"), Reasoning::Low),
+        (json!("medium"), Reasoning::Medium),
+        (json!("high"), Reasoning::High),
+        (json!("xhigh"), Reasoning::High),
+        (json!("max"), Reasoning::High),
+    ];
+    for (effort, expected) in table {
+        assert_eq!(job(&json!({"reasoning_effort": effort})).await.reasoning, expected, "{effort}");
+    }
 }
 
 #[tokio::test]
@@ -43,19 +150,35 @@ async fn messages_are_flattened_for_templates() {
     let text = |text: &str| json!({"type": "text", "text": text});
     let job = job(&json!({"messages": [
         {"role": "developer", "content": [text("be"), text("brief")]},
-        {"role": "user", "content": "hi", "name": "ann", "unknown": 1},
+        {"role": "system", "content": "and kind"},
+        {"role": "developer", "content": ""},
+        {"role": "user", "content": [text("hi")], "name": "ann", "unknown": 1},
         {"role": "assistant", "content": null, "tool_calls": calls},
-        {"role": "tool", "tool_call_id": "c", "content": "42"},
+        {"role": "tool", "tool_call_id": "c", "content": [text("4"), text("2")]},
+        {"role": "tool", "tool_call_id": "d", "content": null},
         {"role": "assistant", "content": [{"type": "refusal", "refusal": "no"}], "reasoning_content": "r"},
+        {"role": "assistant"},
+        {"role": "developer", "content": "later"},
     ]})).await;
     let expected = [
-        json!({"role": "system", "content": "be\nbrief"}),
+        json!({"role": "system", "content": "be\nbrief\n\nand kind"}),
         json!({"role": "user", "content": "hi", "name": "ann"}),
         json!({"role": "assistant", "content": null, "tool_calls": calls}),
-        json!({"role": "tool", "tool_call_id": "c", "content": "42"}),
+        json!({"role": "tool", "tool_call_id": "c", "content": "4\n2"}),
+        json!({"role": "tool", "tool_call_id": "d", "content": ""}),
         json!({"role": "assistant", "content": "no", "reasoning_content": "r"}),
+        json!({"role": "assistant", "content": ""}),
+        json!({"role": "system", "content": "later"}),
     ];
-    assert_eq!(job.messages, expected);
+    assert_eq!(conversation(&job).0, expected);
+}
+
+#[tokio::test]
+async fn a_conversation_of_the_system_alone_is_kept() {
+    let job = job(&json!({"messages": [
+        {"role": "system", "content": "a"}, {"role": "developer", "content": "b"}]}))
+    .await;
+    assert_eq!(conversation(&job).0, [json!({"role": "system", "content": "a\n\nb"})]);
 }
 
 #[tokio::test]
@@ -66,7 +189,8 @@ async fn formats_become_constraints() {
     let named = |schema: Value| json!({"type": "json_schema", "json_schema": {"name": "n", "schema": schema}});
     assert_eq!(format(named(Value::Null)).await, Constraint::JsonObject);
     let schema = json!({"$schema": "x", "type": "object"});
-    assert_eq!(format(named(schema.clone())).await, Constraint::JsonSchema(schema));
+    let expected = Constraint::JsonSchema(json!({"type": "object"}));
+    assert_eq!(format(named(schema)).await, expected);
 }
 
 #[tokio::test]

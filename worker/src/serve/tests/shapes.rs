@@ -44,8 +44,9 @@ async fn usage_comes_only_when_asked() {
     let last = chunks.pop().expect("a usage chunk");
     assert_eq!(last["choices"], json!([]));
     let usage = json!({"prompt_tokens": 5, "completion_tokens": 3, "total_tokens": 8,
-        "prompt_tokens_details": {"cached_tokens": 0},
-        "completion_tokens_details": {"reasoning_tokens": 0}});
+        "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0},
+        "completion_tokens_details": {"reasoning_tokens": 0, "audio_tokens": 0,
+            "accepted_prediction_tokens": 0, "rejected_prediction_tokens": 0}});
     assert_eq!(last["usage"], usage);
     assert!(chunks.iter().all(|chunk| chunk.get("usage") == Some(&Value::Null)));
     assert_eq!(chunks.last().expect("a finish")["choices"][0]["finish_reason"], "stop");
@@ -96,12 +97,13 @@ async fn a_whole_answer_is_one_object_with_usage() {
     let content = answer["choices"][0]["message"]["content"].clone();
     assert_eq!(content.as_str().map(|text| text.split(' ').count()), Some(4));
     let expected = json!({"id": CHAT_ID, "object": "chat.completion", "created": 1_700_000_000,
-        "model": "m",
-        "choices": [{"index": 0, "logprobs": null, "finish_reason": "stop",
-            "message": {"role": "assistant", "content": content, "refusal": null}}],
+        "model": "m", "service_tier": "default", "system_fingerprint": null,
+        "choices": [{"index": 0, "logprobs": null, "finish_reason": "stop", "message":
+            {"role": "assistant", "content": content, "refusal": null, "annotations": []}}],
         "usage": {"prompt_tokens": 5, "completion_tokens": 4, "total_tokens": 9,
-            "prompt_tokens_details": {"cached_tokens": 0},
-            "completion_tokens_details": {"reasoning_tokens": 0}}});
+            "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0},
+            "completion_tokens_details": {"reasoning_tokens": 0, "audio_tokens": 0,
+                "accepted_prediction_tokens": 0, "rejected_prediction_tokens": 0}}});
     assert_eq!(answer, expected);
     let core = rig.verified(&receipt_in(&frames), &body, &frames);
     assert_eq!((core.frames, core.usage.completion), (1, 4));
@@ -184,7 +186,7 @@ async fn a_whole_answer_carries_thoughts_calls_and_logprobs() {
     let answer: Value = serde_json::from_slice(&frames[1].payload).expect("JSON");
     let choice = &answer["choices"][0];
     let call = |id: &str, name: &str| json!({"id": id, "type": "function", "function": {"name": name, "arguments": "{}"}});
-    let message = json!({"role": "assistant", "content": "so", "refusal": null,
+    let message = json!({"role": "assistant", "content": "so", "refusal": null, "annotations": [],
         "reasoning_content": "hm…", "tool_calls": [call("call_0", "f"), call("call_1", "g")]});
     assert_eq!(choice["message"], message);
     assert_eq!(choice["finish_reason"], "tool_calls");
@@ -208,4 +210,51 @@ async fn an_empty_answer_still_names_its_role() {
     let chunks = chunks(&frames);
     assert_eq!(chunks[0], chunk(&json!({"role": "assistant", "content": ""}), &Value::Null));
     assert_eq!(chunks[1], chunk(&json!({}), &json!("stop")));
+}
+
+#[tokio::test]
+async fn functions_are_called_in_their_deprecated_form() {
+    let events = || vec![started(), call(0, "f", 3), finished(FinishReason::Stop, 3)];
+    let functions = json!([{"name": "f", "parameters": {"type": "object"}}]);
+    let (rig, _) = Rig::played(events());
+    let frames = rig.frames(&chat(&json!({"functions": functions}))).await;
+    let answer: Value = serde_json::from_slice(&frames[1].payload).expect("JSON");
+    let choice = &answer["choices"][0];
+    let message = json!({"role": "assistant", "content": null, "refusal": null, "annotations": [],
+        "function_call": {"name": "f", "arguments": "{}"}});
+    assert_eq!((&choice["message"], &choice["finish_reason"]), (&message, &json!("function_call")));
+
+    let (rig, _) = Rig::played(events());
+    let body = chat(&json!({"functions": functions, "function_call": "auto", "stream": true}));
+    let chunks = chunks(&rig.frames(&body).await);
+    let called = json!({"function_call": {"name": "f", "arguments": "{}"}});
+    assert_eq!(chunks[1], chunk(&called, &Value::Null));
+    assert_eq!(chunks[2], chunk(&json!({}), &json!("function_call")));
+}
+
+#[tokio::test]
+async fn thoughts_have_no_logprobs() {
+    let event = |channel| EngineEvent::Delta {
+        channel,
+        text: "x".to_owned(),
+        completion_tokens: 1,
+        logprobs: vec![logprob("x")],
+    };
+    let events = || {
+        vec![
+            started(),
+            event(Channel::Reasoning),
+            event(Channel::Content),
+            finished(FinishReason::Stop, 2),
+        ]
+    };
+    let (rig, _) = Rig::played(events());
+    let chunks = chunks(&rig.frames(&chat(&json!({"stream": true, "logprobs": true}))).await);
+    assert_eq!(chunks[1]["choices"][0]["delta"], json!({"reasoning_content": "x"}));
+    assert_eq!(chunks[1]["choices"][0]["logprobs"], Value::Null);
+    assert_eq!(chunks[2]["choices"][0]["logprobs"]["content"].as_array().map(Vec::len), Some(1));
+    let (rig, _) = Rig::played(events());
+    let frames = rig.frames(&chat(&json!({"logprobs": true}))).await;
+    let answer: Value = serde_json::from_slice(&frames[1].payload).expect("JSON");
+    assert_eq!(answer["choices"][0]["logprobs"]["content"].as_array().map(Vec::len), Some(1));
 }

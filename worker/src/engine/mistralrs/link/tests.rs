@@ -3,7 +3,13 @@
 use super::*;
 
 fn ready(protocol: u32, context_length: u32) -> FromEngine {
-    FromEngine::Ready(Ready { protocol, context_length, vocab: 10, jobs: 1 })
+    FromEngine::Ready(Ready {
+        protocol,
+        context_length,
+        vocab: 10,
+        jobs: 1,
+        embedding_dimensions: 0,
+    })
 }
 
 const fn pong(n: u64) -> FromEngine {

@@ -1,3 +1,0 @@
-//! Inference.
-
-pub(super) mod create;

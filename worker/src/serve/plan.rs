@@ -1,0 +1,206 @@
+//! From a request's body to a plan: the jobs for the engine and the shape of the answer.
+//!
+//! [`read`] is all that stands between a body and an engine, for every endpoint; it takes no turn
+//! of the runtime, so that a large body can be read where it delays nobody. A parameter that would
+//! change the answer and cannot be honoured is refused by name; one that clients send routinely
+//! and that changes nothing of substance is taken and ignored, as is any field that nobody knows.
+
+use bytes::Bytes;
+use cocoon_openai_wire::endpoint::Endpoint;
+use cocoon_openai_wire::error::InvalidRequest;
+use cocoon_openai_wire::peek::{self, Peek};
+use cocoon_primitives::{ModelKind, RequestId};
+use cocoon_uplink_wire::headers;
+use serde::Serialize;
+
+use super::chat::{self, ChatShape};
+use super::completions::{self, CompletionsShape};
+use super::embeddings::{self, EmbeddingsShape};
+use super::head::Head;
+use super::limits::Limits;
+use super::refusal::Refusal;
+use super::responses::{self, ResponsesShape};
+use crate::engine::{Input, Job, ModelCard};
+
+/// What one request becomes.
+pub(super) struct Plan {
+    pub(super) jobs: Jobs,
+    pub(super) shape: Shape,
+    /// Completion tokens of one choice at most: [`share`]. 0 for embeddings, which have none.
+    pub(super) limit: u32,
+    /// Types of the tools that were left out, each once.
+    pub(super) dropped_tools: Vec<String>,
+    /// A stable text of the parameters, for the receipt's commitment: [`params`].
+    pub(super) params: Vec<u8>,
+}
+
+/// What of a request the rendering of its answer depends on.
+pub(super) enum Shape {
+    Chat(ChatShape),
+    Responses(Box<ResponsesShape>),
+    Completions(CompletionsShape),
+    Embeddings(EmbeddingsShape),
+}
+
+impl Shape {
+    pub(super) fn is_stream(&self) -> bool {
+        match self {
+            Self::Chat(shape) => shape.is_stream,
+            Self::Responses(shape) => shape.is_stream,
+            Self::Completions(shape) => shape.is_stream,
+            Self::Embeddings(_) => false,
+        }
+    }
+
+    /// The `id` of the answer.
+    pub(super) fn answer_id(&self, request_id: &RequestId) -> String {
+        let prefix = match self {
+            Self::Chat(_) => "chatcmpl-",
+            Self::Responses(_) => "resp_",
+            Self::Completions(_) => "cmpl-",
+            // The object has none; the receipt does.
+            Self::Embeddings(_) => "embd-",
+        };
+        format!("{prefix}{}", hex::encode(request_id.as_bytes()))
+    }
+}
+
+/// The jobs of one answer, one for each choice, made when they are due: a prompt may be
+/// megabytes long and have 128 choices.
+pub(super) struct Jobs {
+    /// Its input is empty.
+    template: Job,
+    prompts: Vec<Input>,
+    per_prompt: u32,
+}
+
+impl Jobs {
+    /// One job, one choice.
+    pub(super) fn one(job: Job) -> Self {
+        Self::repeated(job, 1)
+    }
+
+    /// `choices` answers to one prompt.
+    pub(super) fn repeated(mut job: Job, choices: u32) -> Self {
+        let input = std::mem::replace(&mut job.input, Input::Text(String::new()));
+        Self::each(job, vec![input], choices)
+    }
+
+    /// `per_prompt` answers to each prompt, those of one prompt next to each other. The input of
+    /// `template` is ignored.
+    pub(super) fn each(template: Job, prompts: Vec<Input>, per_prompt: u32) -> Self {
+        Self { template, prompts, per_prompt: per_prompt.max(1) }
+    }
+
+    pub(super) fn choices(&self) -> u32 {
+        self.prompts().saturating_mul(self.per_prompt)
+    }
+
+    pub(super) fn prompts(&self) -> u32 {
+        u32::try_from(self.prompts.len()).unwrap_or(u32::MAX)
+    }
+
+    pub(super) fn per_prompt(&self) -> u32 {
+        self.per_prompt
+    }
+
+    /// The job of one choice. An only choice's job is handed out once; others as often as they
+    /// have to be tried. Choices of one prompt have consecutive seeds, else they would be alike.
+    pub(super) fn job(&mut self, choice: u32) -> Job {
+        let mut job = self.template.clone();
+        let place = usize::try_from(choice / self.per_prompt).unwrap_or(usize::MAX);
+        let is_only = self.choices() == 1;
+        if let Some(input) = self.prompts.get_mut(place) {
+            job.input = match is_only {
+                true => std::mem::replace(input, Input::Text(String::new())),
+                false => input.clone(),
+            };
+        }
+        let offset = u64::from(choice % self.per_prompt);
+        job.sampling.seed = job.sampling.seed.map(|seed| seed.wrapping_add(offset));
+        job
+    }
+}
+
+/// A request that is being planned: its body, what one scan found in it, and what bounds it.
+pub(super) struct Asked<'a> {
+    pub(super) body: &'a Bytes,
+    pub(super) peek: &'a Peek<'a>,
+    pub(super) head: &'a Head,
+    pub(super) card: &'a ModelCard,
+    pub(super) limits: &'a Limits,
+}
+
+/// Reads a body for `endpoint` and plans the answer, or says why there is none.
+pub(super) fn read(
+    endpoint: Endpoint,
+    body: &Bytes,
+    head: &Head,
+    cards: Vec<ModelCard>,
+    limits: &Limits,
+) -> Result<(ModelCard, Plan), Refusal> {
+    let peek = peek::read(endpoint, body)?;
+    let mut cards = cards.into_iter();
+    let card = cards.find(|card| card.name.as_str() == peek.model);
+    let card = card.ok_or_else(Refusal::unknown_model)?;
+    let kind = match endpoint {
+        Endpoint::Embeddings => ModelKind::Embedding,
+        Endpoint::ChatCompletions | Endpoint::Responses | Endpoint::Completions => ModelKind::Chat,
+    };
+    if card.kind != kind {
+        let message = "The model does not serve this endpoint.";
+        return Err(InvalidRequest::param("model_not_supported", "model", message).into());
+    }
+    let counts = [
+        (endpoint.content_param(), peek.items, limits.messages_max),
+        ("tools", peek.tools, limits.tools_max),
+    ];
+    for (param, count, count_max) in counts {
+        limits.check_count(param, usize::try_from(count).unwrap_or(usize::MAX), count_max)?;
+    }
+    let asked = Asked { body, peek: &peek, head, card: &card, limits };
+    let plan = match endpoint {
+        Endpoint::ChatCompletions => chat::plan(&asked)?,
+        Endpoint::Responses => responses::plan(&asked)?,
+        Endpoint::Completions => completions::plan(&asked)?,
+        Endpoint::Embeddings => embeddings::plan(&asked)?,
+    };
+    if plan.limit == 0 && endpoint != Endpoint::Embeddings {
+        return Err(Refusal::bad_head(headers::MAX_TOKENS));
+    }
+    Ok((card, plan))
+}
+
+/// Completion tokens of one choice: what the client asked for, but not more than the choice's
+/// share of what was reserved for all.
+pub(super) fn share(head: &Head, asked: Option<u64>, choices: u32) -> u32 {
+    let asked = asked.map_or(u32::MAX, |most| u32::try_from(most).unwrap_or(u32::MAX));
+    asked.min(head.tokens_max / choices.max(1))
+}
+
+/// The parameters as JSON with fixed keys in a fixed order: whoever holds the salt can check
+/// the receipt's commitment to them.
+pub(super) fn params(job: &Job) -> Vec<u8> {
+    #[derive(Serialize)]
+    struct Params<'a> {
+        temperature: f32,
+        top_p: f32,
+        seed: Option<u64>,
+        presence_penalty: f32,
+        frequency_penalty: f32,
+        max_tokens: u32,
+        stop: &'a [String],
+        logprobs: Option<u8>,
+    }
+    let params = Params {
+        temperature: job.sampling.temperature,
+        top_p: job.sampling.top_p,
+        seed: job.sampling.seed,
+        presence_penalty: job.sampling.presence_penalty,
+        frequency_penalty: job.sampling.frequency_penalty,
+        max_tokens: job.max_tokens,
+        stop: &job.stop,
+        logprobs: job.logprobs,
+    };
+    serde_json::to_vec(&params).expect("parameters are finite numbers and text")
+}
