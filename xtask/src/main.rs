@@ -13,9 +13,13 @@ mod tidy;
 use repository::Repository;
 
 /// Every command with its purpose; the documentation may name no other.
-const COMMANDS: [(&str, &str); 2] = [
+const COMMANDS: [(&str, &str); 3] = [
     ("tidy", "sizes, names, words, purity, manifests, documents"),
-    ("openapi", "openapi.yaml holds together and its examples are valid"),
+    (
+        "openapi",
+        "openapi.yaml holds together, its examples are valid, docs/reference/ is up to date",
+    ),
+    ("docs", "renders docs/reference/ from openapi.yaml"),
 ];
 
 fn main() -> anyhow::Result<ExitCode> {
@@ -24,6 +28,7 @@ fn main() -> anyhow::Result<ExitCode> {
     let findings = match command.as_str() {
         "tidy" => tidy::check(&repository)?,
         "openapi" => openapi::check(&repository)?,
+        "docs" => openapi::render(&repository)?,
         _ => {
             for (name, purpose) in COMMANDS {
                 println!("cargo xtask {name:8} {purpose}");

@@ -8,9 +8,6 @@ its usage at the published price, and nothing stays reserved.
 import asyncio
 import concurrent.futures
 import contextlib
-import pathlib
-import subprocess
-import sys
 
 import openai
 import pytest
@@ -18,7 +15,6 @@ from account import Account, metered
 
 QUESTION = [{"role": "user", "content": "What is the capital of France?"}]
 STORY = [{"role": "user", "content": "Tell me a long story about everything that you know."}]
-EXAMPLES = pathlib.Path(__file__).resolve().parent.parent
 
 
 def assert_exact(account, model, before, request_id):
@@ -239,7 +235,7 @@ def test_invalid_request(client, account, model):
         assert_error_object(caught.value, 400)
 
 
-# === Models, receipts, examples ===
+# === Models, receipts ===
 
 
 def test_models(client, model):
@@ -257,11 +253,3 @@ def test_receipt(client, account, model):
     receipt = account.receipt(raw.headers["cocoon-receipt-id"])
     assert receipt["assurance"] == raw.headers["cocoon-assurance"]
     assert receipt["sig_worker"] and receipt["sig_gateway"]
-
-
-@pytest.mark.parametrize("script", ["chat.py", "stream.py", "cancel.py"])
-def test_example(script):
-    ran = subprocess.run(
-        [sys.executable, EXAMPLES / script], check=True, capture_output=True, text=True, timeout=60
-    )
-    assert ran.stdout.strip()
