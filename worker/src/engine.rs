@@ -49,6 +49,8 @@ pub use manifest::{ManifestError, model_digest};
 pub struct ModelCard {
     pub name: ModelName,
     pub kind: ModelKind,
+    /// Numbers in a vector of an embedding model, where the engine knows before the first one.
+    pub embedding_dimensions: Option<u32>,
     /// Prompt and completion together.
     pub context_length: u32,
     /// SHA-256 over the model's files and the settings that shape its answers: [`model_digest`].
@@ -76,8 +78,9 @@ pub struct Job {
     pub constraint: Constraint,
     /// How many likeliest tokens to report for each token; `None` reports nothing.
     pub logprobs: Option<u8>,
-    /// Completion tokens, reasoning included. An engine lowers it to what its context leaves. Of no
-    /// meaning where texts are embedded.
+    /// Completion tokens, reasoning included. An engine lowers it to what its context leaves. 0 asks
+    /// only whether the prompt would be taken: `Started`, then `Finished`; an engine by URL cannot
+    /// say and takes it. Of no meaning where texts are embedded.
     pub max_tokens: u32,
 }
 
@@ -273,12 +276,10 @@ fn check_job(job: &Job) -> Result<(), EngineError> {
     if job.stop.len() > STOPS_MAX || job.stop.iter().any(String::is_empty) {
         return Err(invalid("stop", "has too many or empty texts"));
     }
-    if let Input::Embed(inputs) = &job.input {
-        if !(1..=EMBED_INPUTS_MAX).contains(&inputs.len()) {
-            return Err(invalid("input", "has no texts, or too many"));
-        }
-    } else if job.max_tokens == 0 {
-        return Err(invalid("max_completion_tokens", "must be at least 1"));
+    if let Input::Embed(inputs) = &job.input
+        && !(1..=EMBED_INPUTS_MAX).contains(&inputs.len())
+    {
+        return Err(invalid("input", "has no texts, or too many"));
     }
     Ok(())
 }

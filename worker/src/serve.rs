@@ -5,8 +5,9 @@
 //! into jobs for the engine and the shape of their answer (`plan`, with a module for each
 //! endpoint), and answers with an [`UplinkBody`] that runs the jobs (`fanout`), counts (`tally`),
 //! renders their events into the client's final bytes (`transcript`) inside frames (`body`), signs
-//! the receipt (`record`) and pads what would show lengths (`padding`). What cannot be served is
-//! a `refusal`: OpenAI's error object under a real status.
+//! the receipt (`record`) and pads what would show lengths (`padding`). A stream of several prompts
+//! is held back until the engine has taken them all (`held`). What cannot be served is a `refusal`:
+//! OpenAI's error object under a real status; `unserved` lists the parameters of which that is so.
 //!
 //! Invariants:
 //! - No answer starts without the terms that its receipt repeats; none exceeds their limits,
@@ -26,6 +27,7 @@ mod conversation;
 mod embeddings;
 mod fanout;
 mod head;
+mod held;
 mod limits;
 mod padding;
 mod plan;
@@ -35,6 +37,7 @@ mod responses;
 mod tally;
 mod tools;
 mod transcript;
+mod unserved;
 
 #[cfg(test)]
 mod tests;
@@ -55,6 +58,7 @@ pub use self::body::UplinkBody;
 use self::body::{Live, LiveParts};
 use self::fanout::Fanout;
 use self::head::Head;
+use self::held::Held;
 pub use self::limits::Limits;
 use self::plan::{Plan, Shape};
 use self::record::{Record, RecordParts};
@@ -117,10 +121,9 @@ impl Surface {
         let body = request.body();
         let (cards, limits) = (self.engine.models(), Arc::clone(&self.limits));
         let (own_body, own_head) = (body.clone(), head.clone());
-        let (card, mut plan) = unhurried(body, move || {
-            plan::read(endpoint, &own_body, &own_head, cards, &limits)
-        })
-        .await?;
+        let (card, mut plan) =
+            unhurried(body, move || plan::read(endpoint, &own_body, &own_head, cards, &limits))
+                .await?;
         let span = span(endpoint, &head, &plan, &card);
         propagation::set_remote_parent(&span, request.headers());
         let parts = RecordParts {
@@ -135,23 +138,23 @@ impl Surface {
             started: now,
         };
         let record = unhurried(body, move || Record::open(parts)).await?;
-        self.answer(endpoint, plan, record, span.clone()).instrument(span).await
+        self.answer(plan, record, span.clone()).instrument(span).await
     }
 
     /// Starts the engine and waits for its first word.
     async fn answer(
         &self,
-        endpoint: Endpoint,
         plan: Plan,
         record: Record,
         span: tracing::Span,
     ) -> Result<Response<UplinkBody>, Refusal> {
-        let Plan { jobs, shape, limit, dropped_tools, .. } = plan;
-        let (prompts, per_prompt) = (jobs.prompts(), jobs.per_prompt());
+        let Plan { mut jobs, shape, limit, dropped_tools, .. } = plan;
+        let (prompts, per_prompt, words) = (jobs.prompts(), jobs.per_prompt(), shape.words());
         let tally = Tally::new(jobs.choices(), per_prompt, limit);
         let (engine, width) = (Arc::clone(&self.engine), self.limits.choices_in_flight);
         let deadline = Instant::now() + record.left();
-        let refused = |error| Refusal::from(error).about(endpoint);
+        let refused = |error| Refusal::from(error).about(words);
+        jobs.question(&*engine).await.map_err(refused)?;
         let mut fanout = Fanout::start(engine, jobs, width, deadline).map_err(refused)?;
         let first = match fanout.first().await {
             EngineEvent::Failed(error) => return Err(refused(error)),
@@ -165,7 +168,9 @@ impl Surface {
             return Err(Refusal::prompt_over_limit());
         }
         let mut first = vec![first];
-        if let Shape::Embeddings(shape) = &shape {
+        if let Shape::Embeddings(shape) = &shape
+            && shape.is_unchecked
+        {
             let event = fanout.first().await;
             match &event {
                 EngineEvent::Embedding { vector, .. } => shape.check(vector.len())?,
@@ -178,8 +183,13 @@ impl Surface {
             true => HeaderValue::from_static("text/event-stream; charset=utf-8"),
             false => HeaderValue::from_static("application/json"),
         };
+        // What fails of a whole answer is a status anyhow: the gateway waits for all of it.
+        let held = match shape.is_stream() {
+            true => Held::until_started(prompts, per_prompt),
+            false => Held::nothing(),
+        };
         let transcript = Transcript::new(shape, &record);
-        let parts = LiveParts { endpoint, fanout, tally, transcript, record, span };
+        let parts = LiveParts { words, fanout, held, tally, transcript, record, span };
         let mut response = Response::new(UplinkBody::live(Live::new(parts, first)));
         let map = response.headers_mut();
         map.insert(CONTENT_TYPE, content_type);

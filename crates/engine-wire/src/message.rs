@@ -52,7 +52,8 @@ pub struct Generate {
     pub constraint: String,
     /// How many likeliest tokens to report for each token; `None` reports nothing.
     pub logprobs: Option<u8>,
-    /// Completion tokens. The child lowers it to what the context leaves.
+    /// Completion tokens. The child lowers it to what the context leaves. 0 asks only whether the
+    /// prompt is one that it takes: `Started`, then `Finished`.
     pub max_tokens: u32,
 }
 
@@ -153,6 +154,11 @@ pub struct Ready {
 pub enum Failure {
     /// The client's own fault. The message is ours, never the engine's.
     Invalid {
+        message: String,
+        param: Option<String>,
+    },
+    /// The same, over something that we do not have.
+    Unsupported {
         message: String,
         param: Option<String>,
     },

@@ -30,9 +30,13 @@ pub(crate) struct Call {
 impl CallFormat {
     /// The one that these templates show, if it is one of ours.
     pub(crate) fn shown_by(mentions: impl Fn(&str) -> bool) -> Option<Self> {
-        if mentions("<tool_call>") {
+        // Qwen's coders and GLM write XML between the same markers, newer Mistrals no JSON object.
+        const FOREIGN: [&str; 4] = ["<function=", "<arg_key>", "[ARGS]", "tool\u{2581}calls"];
+        if FOREIGN.into_iter().any(&mentions) {
+            None
+        } else if mentions("<tool_call>") {
             Some(Self::Hermes)
-        } else if mentions("[TOOL_CALLS]") && !mentions("[ARGS]") {
+        } else if mentions("[TOOL_CALLS]") {
             Some(Self::Mistral)
         } else if mentions("<|python_tag|>")
             || mentions("{\"name\": function name, \"parameters\":")

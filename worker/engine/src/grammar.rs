@@ -6,13 +6,16 @@
 //! room for thinking in front of what it demands.
 //!
 //! Shape: [`shape`] writes the grammar's text for what a job demands, [`schema`] makes a client's
-//! JSON schema fit for it, [`Grammars`] compiles, and a [`Guide`] follows one answer.
+//! JSON schema fit for it, [`Grammars`] compiles, and a [`Guide`] follows one answer: the whole of
+//! it, or, as [`Watch`] does, what it says of calls.
 //!
-//! Invariants: a grammar that is too large, or too slow at a token, ends its own job alone; no text
-//! of a client's schema reaches a log.
+//! Invariants: a grammar that is too large, or too slow at a token, ends its own job alone, because
+//! a [`Probe`] has compiled it before this process does; no text of a client's schema reaches a log.
 
+pub(crate) mod probe;
 mod schema;
 mod shape;
+mod watch;
 
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -22,10 +25,16 @@ use mistralrs::llguidance::api::TopLevelGrammar;
 use mistralrs::llguidance::toktrie::{ApproximateTokEnv, TokEnv, TokRxInfo, TokTrie};
 use mistralrs::llguidance::{Matcher, ParserFactory};
 
-pub(crate) use self::shape::{Calls, Shape, Thought, Tool};
+use self::watch::Watch;
 
-/// Compiling walks a schema recursively, at most 128 levels deep; unoptimised that takes more
-/// stack than a thread usually has.
+pub(crate) use self::probe::Probe;
+pub(crate) use self::shape::{Calls, Shape, Thought, Tool};
+use crate::calls::CallFormat;
+use crate::splitter::{Parts, Splitter};
+pub(crate) use crate::tokens::SPECIAL;
+
+/// Compiling walks a schema recursively, along its references too; unoptimised that takes more
+/// stack than a thread usually has. What needs more than this ends a [`Probe`].
 const STACK_BYTES: usize = 64 * 1024 * 1024;
 
 /// Why no grammar was made, in words for the client.
@@ -39,14 +48,24 @@ pub(crate) enum GrammarError {
 
 /// Compiles grammars for one vocabulary.
 pub(crate) struct Grammars {
-    words: Vec<Vec<u8>>,
+    words: Arc<[Vec<u8>]>,
     ends: Arc<BTreeSet<u32>>,
     /// Made for the first job that needs it: a large vocabulary takes a while.
     factory: OnceLock<Option<ParserFactory>>,
+    /// `None` compiles what comes as it comes.
+    probe: Option<Probe>,
 }
 
-/// Follows one answer through its grammar.
-pub(crate) struct Guide {
+/// Says of one answer what may come next.
+pub(crate) enum Guide {
+    /// By a grammar of all of it.
+    Whole(Box<Track>),
+    /// By a grammar of its calls.
+    Calls(Box<Watch>),
+}
+
+/// Follows a text through its grammar.
+pub(crate) struct Track {
     matcher: Matcher,
     ends: Arc<BTreeSet<u32>>,
     size: u32,
@@ -54,13 +73,35 @@ pub(crate) struct Guide {
 
 impl Grammars {
     /// `words` are the tokens' bytes by id; every end must be one of them.
-    pub(crate) const fn new(words: Vec<Vec<u8>>, ends: Arc<BTreeSet<u32>>) -> Self {
-        Self { words, ends, factory: OnceLock::new() }
+    pub(crate) fn new(words: Vec<Vec<u8>>, ends: Arc<BTreeSet<u32>>, probe: Option<Probe>) -> Self {
+        Self { words: words.into(), ends, factory: OnceLock::new(), probe }
     }
 
     /// Takes time and stack with the schema's size: not for a thread of the runtime.
     pub(crate) fn compile(&self, shape: &Shape) -> Result<Guide, GrammarError> {
-        let text = shape.lark()?;
+        let track = self.probed(shape.lark()?)?;
+        Ok(Guide::Whole(Box::new(track)))
+    }
+
+    /// Holds the calls of an answer to their tools and leaves the rest of it free. `parts` is what
+    /// the answer is taken apart by.
+    pub(crate) fn watch(&self, calls: &Calls, parts: Parts) -> Result<Guide, GrammarError> {
+        let call = self.probed(calls.behind_marker()?)?;
+        // The others' calls end the answer.
+        let behind = (calls.format == CallFormat::Hermes)
+            .then(|| Splitter::new(Parts { thinks: false, thinking: false, ..parts.clone() }));
+        let words = Arc::clone(&self.words);
+        Ok(Guide::Calls(Box::new(Watch::new(words, call, Splitter::new(parts), behind))))
+    }
+
+    fn probed(&self, text: String) -> Result<Track, GrammarError> {
+        if self.probe.as_ref().is_some_and(|probe| !probe.passes(&text)) {
+            return Err(GrammarError::Refused);
+        }
+        self.compile_text(text)
+    }
+
+    fn compile_text(&self, text: String) -> Result<Track, GrammarError> {
         let compile = || {
             let factory = self.factory.get_or_init(|| self.factory()).as_ref()?;
             factory.create_parser(TopLevelGrammar::from_lark(text)).ok()
@@ -74,7 +115,7 @@ impl Grammars {
         });
         let matcher = Matcher::new(Ok(parser.ok_or(GrammarError::Refused)?));
         let size = u32::try_from(self.words.len()).unwrap_or(u32::MAX);
-        Ok(Guide { matcher, ends: Arc::clone(&self.ends), size })
+        Ok(Track { matcher, ends: Arc::clone(&self.ends), size })
     }
 
     fn factory(&self) -> Option<ParserFactory> {
@@ -91,6 +132,32 @@ impl Grammars {
 impl Guide {
     /// Whether this token may come next.
     pub(crate) fn allows(&mut self, id: u32) -> bool {
+        match self {
+            Self::Whole(track) => track.allows(id),
+            Self::Calls(watch) => watch.allows(id),
+        }
+    }
+
+    /// Puts every token that may not come next out of reach. `false`: the grammar has failed, or
+    /// leaves nothing to say in this vocabulary.
+    pub(crate) fn mask(&mut self, logits: &mut [f32]) -> bool {
+        match self {
+            Self::Whole(track) => track.mask(logits),
+            Self::Calls(watch) => watch.mask(logits),
+        }
+    }
+
+    /// Goes on behind this token. `false`: the grammar has failed.
+    pub(crate) fn take(&mut self, id: u32) -> bool {
+        match self {
+            Self::Whole(track) => track.take(id),
+            Self::Calls(watch) => watch.take(id),
+        }
+    }
+}
+
+impl Track {
+    fn allows(&mut self, id: u32) -> bool {
         if self.ends.contains(&id) {
             return self.matcher.is_stopped() || self.matcher.is_accepting().unwrap_or(false);
         }
@@ -99,9 +166,7 @@ impl Guide {
             && self.matcher.validate_tokens(&[id]).is_ok_and(|valid| valid == 1)
     }
 
-    /// Puts every token that may not come next out of reach. `false`: the grammar has failed, or
-    /// leaves nothing to say in this vocabulary.
-    pub(crate) fn mask(&mut self, logits: &mut [f32]) -> bool {
+    fn mask(&mut self, logits: &mut [f32]) -> bool {
         let Ok(allowed) = self.matcher.compute_mask_or_eos() else { return false };
         let mut left = false;
         for (id, logit) in (0_u32..).zip(logits) {
@@ -114,8 +179,7 @@ impl Guide {
         left
     }
 
-    /// Goes on behind this token. `false`: the grammar has failed.
-    pub(crate) fn take(&mut self, id: u32) -> bool {
+    fn take(&mut self, id: u32) -> bool {
         self.ends.contains(&id) || self.matcher.consume_token(id).is_ok()
     }
 }
@@ -126,10 +190,11 @@ pub(crate) fn letter_guide(expression: &str, letters: &[&str]) -> Guide {
     let letters = letters.iter().map(|letter| letter.as_bytes().to_vec());
     let words: Vec<Vec<u8>> = std::iter::once(b"\xff<end>".to_vec()).chain(letters).collect();
     let size = u32::try_from(words.len()).expect("few letters");
-    let grammars = Grammars::new(words, Arc::new(BTreeSet::from([0])));
+    let grammars = Grammars::new(words, Arc::new(BTreeSet::from([0])), None);
     let factory = grammars.factory().expect("a small vocabulary");
     let parser = factory.create_parser(TopLevelGrammar::from_regex(expression));
-    Guide { matcher: Matcher::new(parser), ends: Arc::clone(&grammars.ends), size }
+    let matcher = Matcher::new(parser);
+    Guide::Whole(Box::new(Track { matcher, ends: Arc::clone(&grammars.ends), size }))
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use self::answer::Answer;
 use self::prompt::Prompt;
 use crate::backend::{Backend, Signal, Submission};
 use crate::folder::Folder;
-use crate::grammar::Grammars;
+use crate::grammar::{Grammars, Probe};
 use crate::sampler::{Plan, Sampled, Sampler};
 use crate::template::Template;
 use crate::tokens::Vocabulary;
@@ -42,7 +42,7 @@ pub(crate) struct Engine {
 type Outcome = Result<Option<(FinishReason, Usage)>, Failure>;
 
 impl Engine {
-    pub(crate) fn new(folder: Folder, backend: Backend) -> Arc<Self> {
+    pub(crate) fn new(folder: Folder, backend: Backend, probe: Probe) -> Arc<Self> {
         let vocabulary = Vocabulary::new(folder.tokenizer);
         let ends = Arc::new(folder.ends);
         // A tokenizer may know tokens beyond the model's; one that ends answers is among them.
@@ -51,7 +51,7 @@ impl Engine {
             context_length: folder.context_length,
             vocab: folder.vocab,
             jobs: backend.jobs,
-            grammars: Grammars::new(vocabulary.words(size), Arc::clone(&ends)),
+            grammars: Grammars::new(vocabulary.words(size), Arc::clone(&ends), Some(probe)),
             ends,
             begin: folder.begin,
             vocabulary,
@@ -104,6 +104,11 @@ impl Engine {
         };
         if out.send(started).await.is_err() {
             return Ok(None);
+        }
+        if job.max_tokens == 0 {
+            // Only the prompt was in question.
+            let usage = Usage { prompt: prompt_tokens, ..Usage::default() };
+            return Ok(Some((FinishReason::Length, usage)));
         }
         let turn = tokio::select! {
             biased;

@@ -47,6 +47,9 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
+    if std::env::args_os().nth(1).is_some_and(|argument| argument == grammar::probe::ARGUMENT) {
+        return grammar::probe::main();
+    }
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(filter).init();
@@ -81,5 +84,5 @@ async fn load(arguments: &Arguments) -> anyhow::Result<serve::Model> {
     }
     let folder = folder::Folder::open(path, context)?;
     let backend = backend::Backend::load(&folder, arguments.jobs).await?;
-    Ok(serve::Model::Text(job::Engine::new(folder, backend)))
+    Ok(serve::Model::Text(job::Engine::new(folder, backend, grammar::Probe::this_program()?)))
 }

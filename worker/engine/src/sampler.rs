@@ -351,6 +351,27 @@ mod tests {
     }
 
     #[test]
+    fn seeds_beside_each_other_have_streams_of_their_own() {
+        let says = |seed| {
+            let (sampler, _tokens) = sampler(|plan| {
+                plan.seed = seed;
+                plan.logprobs = None;
+            });
+            let mut context = vec![0, 0];
+            for _ in 0..32 {
+                context.push(apply(&sampler, &[0.0; 16], &context));
+            }
+            context.split_off(2)
+        };
+        let said = [40, 41, 42].map(says);
+        for (one, other) in [(0, 1), (0, 2), (1, 2)] {
+            let same = said[one].iter().zip(&said[other]).filter(|(a, b)| a == b).count();
+            // Two of 32 by chance.
+            assert!(same < 9, "{same} of 32 are the same");
+        }
+    }
+
+    #[test]
     fn top_p_cuts_the_tail() {
         let (sampler, _tokens) = sampler(|plan| plan.sampling.top_p = 0.5);
         let mut context = vec![0, 0];

@@ -7,6 +7,7 @@
 //! no thought leaves as content, except white space around them.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use cocoon_engine_wire::Channel;
 
@@ -22,6 +23,16 @@ pub(crate) enum Piece {
     Call(Call),
 }
 
+impl Piece {
+    /// Bytes of text.
+    pub(crate) const fn len(&self) -> usize {
+        match self {
+            Self::Text(_, text) => text.len(),
+            Self::Call(_) => 0,
+        }
+    }
+}
+
 /// What an answer may consist of.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Parts {
@@ -32,9 +43,9 @@ pub(crate) struct Parts {
     /// How calls are written; `None`: none is looked for.
     pub(crate) format: Option<CallFormat>,
     /// Names that may be called.
-    pub(crate) tools: BTreeSet<String>,
-    /// Nothing but calls: what breaks off inside one is no content.
-    pub(crate) calls_only: bool,
+    pub(crate) tools: Arc<BTreeSet<String>>,
+    /// Whatever begins like a call is one: what breaks off inside it is no content.
+    pub(crate) calls_are_sure: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,7 +62,7 @@ enum State {
     BareCall,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Splitter {
     state: State,
     parts: Parts,
@@ -77,6 +88,23 @@ impl Splitter {
 
     pub(crate) fn is_reasoning(&self) -> bool {
         self.state == State::Reasoning
+    }
+
+    /// What stands behind the marker of a call that has begun, or the whole of one that has none.
+    pub(crate) fn begun_call(&self) -> Option<&str> {
+        let is_call = matches!(self.state, State::Call | State::BareCall);
+        is_call.then_some(self.held.as_str())
+    }
+
+    /// Whether the call that has begun has no marker.
+    pub(crate) fn is_bare_call(&self) -> bool {
+        self.state == State::BareCall
+    }
+
+    /// Bytes that came and have not left, and will not yet.
+    pub(crate) fn held_bytes(&self) -> usize {
+        let format = self.parts.format.filter(|_| self.state == State::Call);
+        self.held.len() + format.map_or(0, |format| format.marker().len())
     }
 
     /// Whether all that came has left or was layout.
@@ -222,7 +250,7 @@ impl Splitter {
         let broken = if cut { calls::read_broken(rest, tools) } else { None };
         let is_whole = broken.is_some() || rest.trim().is_empty();
         if calls.is_empty() && broken.is_none() {
-            if self.parts.calls_only {
+            if self.parts.calls_are_sure {
                 return Vec::new();
             }
             let format = self.parts.format.filter(|_| self.state == State::Call);
@@ -231,7 +259,7 @@ impl Splitter {
         }
         self.called = true;
         let mut pieces: Vec<Piece> = calls.into_iter().chain(broken).map(Piece::Call).collect();
-        if !is_whole && !self.parts.calls_only {
+        if !is_whole && !self.parts.calls_are_sure {
             pieces.extend(text(Channel::Content, rest.to_owned()));
         }
         pieces

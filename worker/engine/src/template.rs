@@ -292,6 +292,9 @@ mod tests {
             ("{{ tools }}<tool_call>", Some(CallFormat::Hermes), true),
             ("{{ tools }}[TOOL_CALLS]", Some(CallFormat::Mistral), true),
             ("{{ tools }}[TOOL_CALLS]f[ARGS]", None, true),
+            ("{{ tools }}<tool_call>\n<function=f>", None, true),
+            ("{{ tools }}<tool_call>f\n<arg_key>", None, true),
+            ("{{ tools }}<｜tool▁calls▁begin｜>", None, true),
             ("{{ tools }}<|python_tag|>", Some(CallFormat::Llama), true),
             ("{{ messages }}", None, false),
         ];

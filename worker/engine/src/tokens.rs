@@ -15,7 +15,7 @@ pub(crate) const MARKERS: [&str; 6] =
     ["<think>", "</think>", "<tool_call>", "</tool_call>", "[TOOL_CALLS]", "<|python_tag|>"];
 
 /// Stands before a special token's name in [`Vocabulary::words`]: no text has this byte.
-const SPECIAL: u8 = 0xff;
+pub(crate) const SPECIAL: u8 = 0xff;
 
 /// The least logarithm that is reported: a masked token has no finite one.
 const LOGPROB_MIN: f32 = -9999.0;
@@ -70,13 +70,17 @@ impl Vocabulary {
     /// The bytes that each of the first `size` tokens stands for, as a grammar reads them. Special
     /// tokens that are no markers begin with [`SPECIAL`].
     pub(crate) fn words(&self, size: u32) -> Vec<Vec<u8>> {
-        let word = |id: u32| match self.added.get(&id) {
-            Some((text, true)) if !self.markers.contains_key(&id) => {
-                [&[SPECIAL], text.as_bytes()].concat()
-            }
-            _ => self.bytes(id),
+        let word = |id: u32| {
+            let bytes = self.bytes(id);
+            if self.is_silent(id) { [&[SPECIAL], bytes.as_slice()].concat() } else { bytes }
         };
         (0..size).map(word).collect()
+    }
+
+    /// Whether an answer's text has nothing of this token.
+    pub(crate) fn is_silent(&self, id: u32) -> bool {
+        let is_special = self.added.get(&id).is_some_and(|(_, is_special)| *is_special);
+        is_special && !self.markers.contains_key(&id)
     }
 
     pub(crate) fn detokeniser(&self) -> Detokeniser<'_> {

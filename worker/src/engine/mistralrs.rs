@@ -98,8 +98,8 @@ impl Mistralrs {
             }
         });
         let first = state.wait_for(|state| !matches!(state, State::Starting)).await;
-        let (context_length, jobs, kind) = match first.as_deref() {
-            Ok(State::Ready(link)) => (link.context_length(), link.jobs(), link.kind()),
+        let link = match first.as_deref() {
+            Ok(State::Ready(link)) => Arc::clone(link),
             _ => {
                 give_up.cancel();
                 return Err(EngineStartError::NotReady);
@@ -107,15 +107,16 @@ impl Mistralrs {
         };
         drop(first);
         // A job beyond what the child works on would wait in there, where silence means a hang.
-        let permits = config.permits.min(jobs);
+        let permits = config.permits.min(link.jobs());
         let patience = Duration::from_millis(config.queue_timeout_ms);
         let admission = Arc::new(Admission::new(permits, config.queue, patience));
         // The supervisor may be gone already; then every job hears so.
         drop(admit.send(Arc::clone(&admission)));
         let card = ModelCard {
             name,
-            kind,
-            context_length,
+            kind: link.kind(),
+            embedding_dimensions: link.embedding_dimensions(),
+            context_length: link.context_length(),
             manifest_digest,
             engine: "mistralrs",
             is_demo,

@@ -110,6 +110,7 @@ impl OpenaiUpstream {
         let card = ModelCard {
             name,
             kind: config.model_kind,
+            embedding_dimensions: None,
             context_length: config.context_length,
             manifest_digest: settings_digest(&settings),
             engine: "openai-upstream",
@@ -157,6 +158,9 @@ impl Engine for OpenaiUpstream {
             is_open: self.server.continuous_usage,
         };
         let request = Request::new(&job, &dialect)?;
+        if job.max_tokens == 0 && !matches!(job.input, Input::Embed(_)) {
+            return Ok(unquestioned());
+        }
         let place = self.admission.enter()?;
         let events_max = if let Input::Embed(inputs) = &job.input {
             inputs.len()
@@ -178,6 +182,20 @@ impl Engine for OpenaiUpstream {
     fn is_ready(&self) -> bool {
         !self.lifecycle.is_draining() && self.server.reachable.load(Ordering::Relaxed)
     }
+}
+
+/// Whether a prompt would be taken only the server can say, and only by answering it.
+fn unquestioned() -> Generation {
+    let (sender, events) = mpsc::channel(2);
+    let finish = FinishReason::Length;
+    let answer = [
+        EngineEvent::Started { prompt_tokens: None },
+        EngineEvent::Finished { finish, usage: Usage::default() },
+    ];
+    for event in answer {
+        sender.try_send(event).expect("the channel has room for both");
+    }
+    Generation { events }
 }
 
 /// One job. Dropping its request closes the connection, which is how the server learns of a

@@ -9,7 +9,7 @@
 
 use std::time::Duration;
 
-use cocoon_engine_wire::StopCut;
+use cocoon_engine_wire::{Attached, StopCut};
 use cocoon_primitives::ModelKind;
 use cocoon_runtime::Lifecycle;
 use serde_json::Value;
@@ -66,6 +66,8 @@ impl Engine for Scripted {
         vec![ModelCard {
             name: self.config.name.clone(),
             kind: self.config.model_kind,
+            embedding_dimensions: Some(self.config.dimensions)
+                .filter(|_| self.config.model_kind == ModelKind::Embedding),
             context_length: self.config.context_length,
             manifest_digest: settings_digest(&settings),
             engine: "scripted",
@@ -212,25 +214,28 @@ impl Answer {
         mut due: Instant,
     ) -> Result<(u32, FinishReason), Gone> {
         let mut cut = StopCut::new(self.stop.clone());
-        let mut logprobs = Vec::new();
+        let mut logprobs = Attached::default();
         let mut written = 0;
         while written < self.words && !cut.stopped() {
             wait(events, due).await?;
             due += self.interval;
             let word = self.word(written, written == 0);
-            logprobs.extend(self.logprobs.map(|count| logprob(&word, count)));
+            if let Some(count) = self.logprobs {
+                logprobs.push(logprob(&word, count), word.len());
+            }
+            logprobs.text(word.len());
             let text = cut.push(&word);
             written += 1;
             if !text.is_empty() {
                 let count = self.thoughts + written;
-                let logprobs = std::mem::take(&mut logprobs);
+                let logprobs = logprobs.release(logprobs.end() - cut.behind());
                 say(events, delta(Channel::Content, text, count, logprobs)).await?;
             }
         }
         let rest = cut.finish();
         if !rest.is_empty() {
             let count = self.thoughts + written;
-            say(events, delta(Channel::Content, rest, count, logprobs)).await?;
+            say(events, delta(Channel::Content, rest, count, logprobs.finish())).await?;
         }
         Ok((written, if cut.stopped() { FinishReason::Stop } else { self.finish }))
     }

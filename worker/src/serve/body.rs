@@ -13,7 +13,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cocoon_attest::receipt::{Finish, SignedReceipt, Usage};
-use cocoon_openai_wire::endpoint::Endpoint;
 use cocoon_runtime::semconv;
 use cocoon_uplink_wire::frame::PAYLOAD_BYTES_MAX;
 use cocoon_uplink_wire::{FrameKind, encode_frame};
@@ -21,8 +20,9 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
 use super::fanout::Fanout;
+use super::held::Held;
 use super::record::Record;
-use super::refusal::Refusal;
+use super::refusal::{Refusal, Words};
 use super::tally::Tally;
 use super::transcript::{Call, Transcript};
 use crate::engine::{self, Channel, EngineError, EngineEvent, FinishReason, TokenLogprob};
@@ -90,8 +90,10 @@ impl Body for UplinkBody {
 
 /// An answer in progress.
 pub(super) struct Live {
-    endpoint: Endpoint,
+    words: Words,
     fanout: Fanout,
+    /// Until it is released nothing leaves but heartbeats.
+    held: Held,
     /// The answer has ended, however it ended.
     is_over: bool,
     transcript: Transcript,
@@ -107,8 +109,9 @@ pub(super) struct Live {
 
 /// What an answer in progress is made of.
 pub(super) struct LiveParts {
-    pub(super) endpoint: Endpoint,
+    pub(super) words: Words,
     pub(super) fanout: Fanout,
+    pub(super) held: Held,
     pub(super) tally: Tally,
     pub(super) transcript: Transcript,
     pub(super) record: Record,
@@ -121,8 +124,9 @@ impl Live {
         let mut heartbeat = interval_at(Instant::now() + HEARTBEAT, HEARTBEAT);
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut live = Self {
-            endpoint: parts.endpoint,
+            words: parts.words,
             fanout: parts.fanout,
+            held: parts.held,
             is_over: false,
             transcript: parts.transcript,
             record: parts.record,
@@ -188,6 +192,7 @@ impl Live {
         }
         match event {
             EngineEvent::Started { prompt_tokens } => {
+                self.held.started(choice);
                 self.tally.started(choice, prompt_tokens.unwrap_or(0));
             }
             EngineEvent::Delta { channel, text, completion_tokens, logprobs } => {
@@ -210,7 +215,7 @@ impl Live {
                 }
             }
             EngineEvent::Finished { finish, usage } => self.finished(choice, finish, usage),
-            EngineEvent::Failed(error) => self.fail(&Refusal::from(error).about(self.endpoint)),
+            EngineEvent::Failed(error) => self.fail(&Refusal::from(error).about(self.words)),
         }
     }
 
@@ -223,17 +228,23 @@ impl Live {
         is_within
     }
 
-    /// Bounds the answer's memory, whatever the engine sends.
+    /// Bounds the answer's memory, whatever the engine sends. What has grown so far is of use, and
+    /// has its price: every choice ends here, as at its limit of tokens.
     fn grow(&mut self, bytes: usize) -> bool {
         self.answer_bytes = self.answer_bytes.saturating_add(bytes);
-        if self.answer_bytes > ANSWER_BYTES_MAX {
-            self.fail(&Refusal::answer_too_large());
-            return false;
+        if self.answer_bytes <= ANSWER_BYTES_MAX {
+            return true;
         }
-        true
+        for choice in self.fanout.curtail() {
+            if !self.is_over {
+                self.end_choice(choice, FinishReason::Length);
+            }
+        }
+        false
     }
 
     fn finished(&mut self, choice: u32, finish: FinishReason, usage: engine::Usage) {
+        self.held.started(choice);
         let is_over_limit = self.tally.finished(choice, usage);
         let finish = match finish {
             _ if is_over_limit => FinishReason::Length,
@@ -297,8 +308,11 @@ impl Live {
         self.push(FrameKind::Error, &refusal.to_frame_payload(event));
     }
 
-    /// Frames what the transcript has ready.
+    /// Frames what the transcript has ready, unless it is held back.
     fn flush(&mut self) -> Result<(), Refusal> {
+        if self.held.is_held() {
+            return Ok(());
+        }
         let Some(payload) = self.transcript.take_ready() else { return Ok(()) };
         if payload.len() > PAYLOAD_BYTES_MAX {
             return Err(Refusal::answer_too_large());

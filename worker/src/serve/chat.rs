@@ -8,6 +8,7 @@ use super::conversation::flatten;
 use super::limits::Limits;
 use super::plan::{Asked, Jobs, Plan, Shape, params, share};
 use super::tools::{DIALECT, Offer, offer};
+use super::unserved;
 use crate::engine::{Constraint, Input, Job, Reasoning, Sampling};
 
 /// What of a chat completion request the rendering of its answer depends on.
@@ -65,25 +66,17 @@ pub(super) fn plan(asked: &Asked<'_>) -> Result<Plan, InvalidRequest> {
     Ok(Plan { jobs, shape, limit, dropped_tools: dropped, params })
 }
 
-/// Refuses what would change the answer and cannot be kept. What clients send routinely and what
-/// changes nothing of substance (`user`, `store`, `metadata`, `service_tier`, `verbosity`,
-/// `prediction`, …) is taken and ignored, as is any field that nobody knows.
+/// Refuses what would change the answer and cannot be kept. What clients send routinely is taken
+/// and ignored, as is any field that nobody knows: the contract lists what is.
 fn honour(extra: &Map<String, Value>) -> Result<(), InvalidRequest> {
-    let given = |name: &str| extra.get(name).filter(|value| !value.is_null());
     let is_text = |value: &Value| value.as_str() == Some("text");
-    if let Some(modalities) = given("modalities")
+    if let Some(modalities) = extra.get("modalities").filter(|value| !value.is_null())
         && !modalities.as_array().is_some_and(|all| all.iter().all(is_text))
     {
         let why = "Only the modality 'text' is supported.";
         return Err(InvalidRequest::unsupported("modalities", why));
     }
-    for param in ["audio", "web_search_options", "moderation"] {
-        if given(param).is_some() {
-            let why = format!("'{param}' is not supported.");
-            return Err(InvalidRequest::unsupported(param, why));
-        }
-    }
-    Ok(())
+    unserved::check(extra, unserved::CHAT)
 }
 
 /// Engines know fewer steps than the API.

@@ -5,6 +5,7 @@ use cocoon_openai_wire::error::InvalidRequest;
 use cocoon_openai_wire::inputs;
 
 use super::plan::{Asked, Jobs, Plan, Shape, params, share};
+use super::unserved;
 use crate::engine::{Constraint, Input, Job, Reasoning, Sampling, ToolChoice};
 
 /// What of a completion request the rendering of its answer depends on.
@@ -82,7 +83,7 @@ fn honour(request: &CompletionsRequest) -> Result<(), InvalidRequest> {
         let message = format!("Invalid '{param}': there are no tokens.");
         return Err(InvalidRequest::param("invalid_value", param, message));
     }
-    Ok(())
+    unserved::check(&request.extra, unserved::COMPLETIONS)
 }
 
 /// An empty text may still begin with a token of the model's own; an empty list may not.

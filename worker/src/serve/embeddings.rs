@@ -20,11 +20,13 @@ pub(super) struct EmbeddingsShape {
     /// What the client asks a vector to have.
     pub(super) dimensions: Option<u32>,
     pub(super) inputs: u32,
+    /// Whether vectors of unknown length must be seen before the head can leave.
+    pub(super) is_unchecked: bool,
 }
 
 impl EmbeddingsShape {
     /// Whether vectors of so many numbers are what the client asked for and fit into one answer:
-    /// known with the first of them, and so before the head leaves.
+    /// known from the model's card, else with the first of them, and so before the head leaves.
     pub(super) fn check(&self, dimensions: usize) -> Result<(), InvalidRequest> {
         if self.dimensions.is_some_and(|asked| usize::try_from(asked) != Ok(dimensions)) {
             let why = format!(
@@ -58,7 +60,11 @@ pub(super) fn plan(asked: &Asked<'_>) -> Result<Plan, InvalidRequest> {
         encoding: request.encoding,
         dimensions: request.dimensions,
         inputs: asked.peek.prompts,
+        is_unchecked: asked.card.embedding_dimensions.is_none(),
     };
+    if let Some(dimensions) = asked.card.embedding_dimensions {
+        shape.check(usize::try_from(dimensions).unwrap_or(usize::MAX))?;
+    }
     let input = |input| match input {
         inputs::Input::Text(text) => EmbedInput::Text(text),
         inputs::Input::Tokens(tokens) => EmbedInput::Tokens(tokens),

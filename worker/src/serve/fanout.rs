@@ -27,7 +27,7 @@ pub(super) struct Fanout {
     engine: Arc<dyn Engine>,
     jobs: Jobs,
     running: Vec<Running>,
-    /// Choices that have not started, in order.
+    /// Choices that have not started, in the order of [`Jobs::order`].
     waiting: VecDeque<u32>,
     /// Choices that run at once.
     width: usize,
@@ -55,7 +55,7 @@ impl Fanout {
         let generation = engine.generate(jobs.job(0))?;
         let permits = engine.load().permits;
         Ok(Self {
-            waiting: (1..jobs.choices()).collect(),
+            waiting: jobs.order().skip(1).collect(),
             running: vec![Running { choice: 0, generation, has_started: false }],
             width: usize::try_from(width.min(permits)).unwrap_or(1).max(1),
             again: None,
@@ -107,6 +107,12 @@ impl Fanout {
     pub(super) fn end(&mut self, choice: u32) {
         self.running.retain(|running| running.choice != choice);
         self.again = None;
+    }
+
+    /// Starts no more choices, and names all that have not ended.
+    pub(super) fn curtail(&mut self) -> Vec<u32> {
+        let running = self.running.iter().map(|running| running.choice);
+        self.waiting.drain(..).chain(running).collect()
     }
 
     /// Cancels everything.

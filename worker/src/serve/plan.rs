@@ -12,15 +12,19 @@ use cocoon_openai_wire::peek::{self, Peek};
 use cocoon_primitives::{ModelKind, RequestId};
 use cocoon_uplink_wire::headers;
 use serde::Serialize;
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 
 use super::chat::{self, ChatShape};
 use super::completions::{self, CompletionsShape};
 use super::embeddings::{self, EmbeddingsShape};
 use super::head::Head;
 use super::limits::Limits;
-use super::refusal::Refusal;
+use super::refusal::{Refusal, Words};
 use super::responses::{self, ResponsesShape};
-use crate::engine::{Input, Job, ModelCard};
+use crate::engine::{
+    Constraint, Engine, EngineError, EngineEvent, Input, Job, ModelCard, Reasoning, ToolChoice,
+};
 
 /// What one request becomes.
 pub(super) struct Plan {
@@ -49,6 +53,17 @@ impl Shape {
             Self::Responses(shape) => shape.is_stream,
             Self::Completions(shape) => shape.is_stream,
             Self::Embeddings(_) => false,
+        }
+    }
+
+    /// How the request names its parameters.
+    pub(super) fn words(&self) -> Words {
+        match self {
+            Self::Chat(shape) if shape.has_functions => Words::Deprecated,
+            Self::Chat(_) => Words::Of(Endpoint::ChatCompletions),
+            Self::Responses(_) => Words::Of(Endpoint::Responses),
+            Self::Completions(_) => Words::Of(Endpoint::Completions),
+            Self::Embeddings(_) => Words::Of(Endpoint::Embeddings),
         }
     }
 
@@ -102,6 +117,36 @@ impl Jobs {
 
     pub(super) fn per_prompt(&self) -> u32 {
         self.per_prompt
+    }
+
+    /// The choices in the order in which they start: first one of each prompt, so that it is soon
+    /// known whether the engine takes them all.
+    pub(super) fn order(&self) -> impl Iterator<Item = u32> + use<> {
+        let (choices, per_prompt) = (self.choices(), self.per_prompt);
+        let is_first = move |choice: &u32| choice.is_multiple_of(per_prompt);
+        let others = (0..choices).filter(move |choice| !is_first(choice));
+        (0..choices).filter(is_first).chain(others)
+    }
+
+    /// Asks the engine whether it takes each of several prompts, before it works on any: an answer
+    /// that fails by its last prompt is work for nothing.
+    pub(super) async fn question(&mut self, engine: &dyn Engine) -> Result<(), EngineError> {
+        if self.prompts() < 2 {
+            return Ok(());
+        }
+        for prompt in 0..self.prompts() {
+            let job = Job { max_tokens: 0, ..self.job(prompt.saturating_mul(self.per_prompt)) };
+            let mut generation = engine.generate(job)?;
+            loop {
+                match generation.events.recv().await {
+                    Some(EngineEvent::Finished { .. }) => break,
+                    Some(EngineEvent::Failed(error)) => return Err(error),
+                    Some(_) => {}
+                    None => return Err(EngineError::Crashed),
+                }
+            }
+        }
+        Ok(())
     }
 
     /// The job of one choice. An only choice's job is handed out once; others as often as they
@@ -179,7 +224,10 @@ pub(super) fn share(head: &Head, asked: Option<u64>, choices: u32) -> u32 {
 }
 
 /// The parameters as JSON with fixed keys in a fixed order: whoever holds the salt can check
-/// the receipt's commitment to them.
+/// the receipt's commitment to them. They are those in effect, after defaults, limits and other
+/// names for the same: `tool_choice` is a word, or the function to call; `reasoning` a step, or
+/// `default` for the model's own; `constraint` is `none`, `json_object`, or `json_schema:` and the
+/// SHA-256, in hexadecimal, of the schema as JSON without spaces and in the client's order.
 pub(super) fn params(job: &Job) -> Vec<u8> {
     #[derive(Serialize)]
     struct Params<'a> {
@@ -191,6 +239,11 @@ pub(super) fn params(job: &Job) -> Vec<u8> {
         max_tokens: u32,
         stop: &'a [String],
         logprobs: Option<u8>,
+        logit_bias: &'a [(u32, f32)],
+        tool_choice: Value,
+        parallel_tool_calls: bool,
+        reasoning: &'static str,
+        constraint: String,
     }
     let params = Params {
         temperature: job.sampling.temperature,
@@ -201,6 +254,29 @@ pub(super) fn params(job: &Job) -> Vec<u8> {
         max_tokens: job.max_tokens,
         stop: &job.stop,
         logprobs: job.logprobs,
+        logit_bias: &job.sampling.logit_bias,
+        tool_choice: match &job.tool_choice {
+            ToolChoice::Auto => "auto".into(),
+            ToolChoice::None => "none".into(),
+            ToolChoice::Required => "required".into(),
+            ToolChoice::Named(name) => json!({ "function": name }),
+        },
+        parallel_tool_calls: job.parallel_tool_calls,
+        reasoning: match job.reasoning {
+            Reasoning::Default => "default",
+            Reasoning::Off => "off",
+            Reasoning::Low => "low",
+            Reasoning::Medium => "medium",
+            Reasoning::High => "high",
+        },
+        constraint: match &job.constraint {
+            Constraint::None => "none".to_owned(),
+            Constraint::JsonObject => "json_object".to_owned(),
+            Constraint::JsonSchema(schema) => {
+                let digest = Sha256::digest(schema.to_string());
+                format!("json_schema:{}", hex::encode(digest))
+            }
+        },
     };
     serde_json::to_vec(&params).expect("parameters are finite numbers and text")
 }

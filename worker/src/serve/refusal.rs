@@ -28,6 +28,35 @@ pub(super) struct Refusal {
     body: ErrorBody,
 }
 
+/// How a request names its parameters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Words {
+    Of(Endpoint),
+    /// A chat completion's, with `functions` for its tools.
+    Deprecated,
+}
+
+impl Words {
+    /// What the request calls a parameter, where that is not what an engine calls it.
+    fn name(self, param: &str) -> Option<&'static str> {
+        let endpoint = match self {
+            Self::Of(endpoint) => endpoint,
+            Self::Deprecated => Endpoint::ChatCompletions,
+        };
+        match (param, self) {
+            ("messages" | "prompt" | "input", _) => Some(endpoint.content_param()),
+            ("max_completion_tokens" | "max_tokens", _) => {
+                Some(endpoint.limit_param().unwrap_or("input"))
+            }
+            ("response_format", Self::Of(Endpoint::Responses)) => Some("text.format"),
+            ("reasoning_effort", Self::Of(Endpoint::Responses)) => Some("reasoning.effort"),
+            ("tool_choice", Self::Deprecated) => Some("function_call"),
+            ("tools", Self::Deprecated) => Some("functions"),
+            _ => None,
+        }
+    }
+}
+
 impl Refusal {
     fn new(status: StatusCode, body: ErrorBody) -> Self {
         Self { status, is_retryable: false, retry_after_ms: None, body }
@@ -87,18 +116,11 @@ impl Refusal {
         response
     }
 
-    /// Names the parameter as the endpoint calls it: engines speak of chat completions.
-    pub(super) fn about(mut self, endpoint: Endpoint) -> Self {
-        if let Some(param) = &mut self.body.error.param {
-            let name = match (&**param, endpoint) {
-                ("messages" | "prompt" | "input", _) => endpoint.content_param(),
-                ("max_completion_tokens" | "max_tokens", _) => {
-                    endpoint.limit_param().unwrap_or("input")
-                }
-                ("response_format", Endpoint::Responses) => "text.format",
-                ("reasoning_effort", Endpoint::Responses) => "reasoning.effort",
-                _ => return self,
-            };
+    /// Names the parameter as the request does: engines speak of chat completions.
+    pub(super) fn about(mut self, words: Words) -> Self {
+        if let Some(param) = &mut self.body.error.param
+            && let Some(name) = words.name(param)
+        {
             name.clone_into(param);
         }
         self
@@ -142,8 +164,9 @@ impl From<EngineError> for Refusal {
             }
             EngineError::ContextLengthExceeded { prompt, limit } => {
                 let message = format!(
-                    "This model's maximum context length is {limit} tokens. However, your \
-                     request resulted in {prompt} tokens. Please reduce its length."
+                    "Input tokens exceed the configured limit: this model's maximum context \
+                     length is {limit} tokens, and your request resulted in {prompt} tokens. \
+                     Please reduce its length."
                 );
                 let code = "context_length_exceeded";
                 (StatusCode::BAD_REQUEST, kind::INVALID_REQUEST, code, message)

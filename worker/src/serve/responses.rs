@@ -20,7 +20,8 @@ pub(super) use self::transcript::ResponsesTranscript;
 use super::chat::reasoning;
 use super::limits::Limits;
 use super::plan::{Asked, Jobs, Plan, Shape, params, share};
-use super::tools::{DIALECT, Offer, offer};
+use super::tools::{DIALECT, Offer, note, offer};
+use super::unserved;
 use crate::engine::{Constraint, Input, Job, Sampling};
 
 /// JSON of the parameters that every answer repeats, three times in a stream.
@@ -32,6 +33,8 @@ pub(super) struct ResponsesShape {
     pub(super) is_stream: bool,
     pub(super) is_padded: bool,
     pub(super) has_logprobs: bool,
+    /// Thoughts are told as their summary too: many clients read nothing else of them.
+    pub(super) has_summary: bool,
     /// Names of tools that take free text.
     pub(super) customs: Vec<String>,
     pub(super) echo: Echo,
@@ -51,9 +54,7 @@ pub(super) fn plan(asked: &Asked<'_>) -> Result<Plan, InvalidRequest> {
     let customs = tools::customs(&request.tools);
     let conversation = conversation(request.instructions, request.input)?;
     for kind in conversation.dropped {
-        if !dropped.contains(&kind) {
-            dropped.push(kind);
-        }
+        note(&mut dropped, kind);
     }
     let limit = share(asked.head, asked.peek.max_tokens, asked.peek.choices);
     let job = Job {
@@ -81,6 +82,7 @@ pub(super) fn plan(asked: &Asked<'_>) -> Result<Plan, InvalidRequest> {
         is_stream: request.stream,
         is_padded: request.include_obfuscation,
         has_logprobs: request.logprobs,
+        has_summary: request.summary.is_some(),
         customs,
         echo,
     };
@@ -101,19 +103,11 @@ fn honour(request: &ResponsesRequest) -> Result<(), InvalidRequest> {
         let why = "Responses are not stored, so none can be made in the background.";
         return unsupported("background", why);
     }
-    let given = |name: &str| request.extra.get(name).is_some_and(|value| !value.is_null());
-    if given("conversation") {
-        let why = "Conversations are not stored: send the whole conversation as 'input'.";
-        return unsupported("conversation", why);
+    let is_one = |n: &Value| n.is_null() || n.as_u64() == Some(1);
+    if !request.extra.get("n").is_none_or(is_one) {
+        return unsupported("n", "This endpoint makes one answer; chat completions make more.");
     }
-    if given("prompt") {
-        let why = "Prompt templates are not stored: send 'instructions' and 'input'.";
-        return unsupported("prompt", why);
-    }
-    if given("moderation") {
-        return unsupported("moderation", "'moderation' is not supported.");
-    }
-    Ok(())
+    unserved::check(&request.extra, unserved::RESPONSES)
 }
 
 /// A parameter that no prompt bounds, such as an identifier, must not grow the answer.

@@ -35,7 +35,7 @@ use tokio::sync::mpsc;
 use super::{Limits, Surface, UplinkBody};
 use crate::engine::{
     self, Channel, Engine, EngineConfig, EngineError, EngineEvent, EngineLoad, FinishReason,
-    Generation, Job, ModelCard, TokenLogprob, TopLogprob, Usage,
+    Generation, Input, Job, ModelCard, TokenLogprob, TopLogprob, Usage,
 };
 use crate::uplink::{LeaseContext, ReceiptOutbox};
 
@@ -303,6 +303,30 @@ impl Played {
     }
 }
 
+/// What the played engine says of a prompt alone: it does not know this token.
+const UNKNOWN_TOKEN: u32 = 999_999;
+
+fn questioned(job: &Job) -> Generation {
+    let (sender, events) = mpsc::channel(2);
+    let refused = matches!(&job.input, Input::Tokens(ids) if ids.contains(&UNKNOWN_TOKEN));
+    let answer = if refused {
+        let (message, param) = ("no such token".to_owned(), Some("prompt".to_owned()));
+        let error = EngineError::InvalidRequest { message, param, code: "invalid_value" };
+        vec![EngineEvent::Failed(error)]
+    } else {
+        let finish = FinishReason::Length;
+        let usage = Usage::default();
+        vec![
+            EngineEvent::Started { prompt_tokens: Some(1) },
+            EngineEvent::Finished { finish, usage },
+        ]
+    };
+    for event in answer {
+        sender.try_send(event).expect("the channel has room");
+    }
+    Generation { events }
+}
+
 impl Engine for Played {
     fn models(&self) -> Vec<ModelCard> {
         let card = |name: &str, kind| ModelCard {
@@ -312,12 +336,16 @@ impl Engine for Played {
             engine: "played",
             is_demo: true,
             kind,
+            embedding_dimensions: None,
             owned_by: "tests".to_owned(),
         };
         vec![card("m", ModelKind::Chat), card("e", ModelKind::Embedding)]
     }
 
     fn generate(&self, job: Job) -> Result<Generation, EngineError> {
+        if job.max_tokens == 0 && !matches!(job.input, Input::Embed(_)) {
+            return Ok(questioned(&job));
+        }
         self.jobs.lock().expect("not poisoned").push(job);
         let script = self.scripts.lock().expect("not poisoned").pop_front();
         script.expect("a script for each job").map(|events| Generation { events })

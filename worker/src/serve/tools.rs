@@ -34,8 +34,7 @@ pub(super) fn offer(
         match tool {
             Tool::Function(function) => functions.push(checked(function, limits)?),
             // Clients offer them everywhere, and an answer that does without is a good one.
-            Tool::Other { kind } if dropped.contains(&kind) => {}
-            Tool::Other { kind } => dropped.push(kind),
+            Tool::Other { kind } => note(&mut dropped, kind),
         }
     }
     let is_offered =
@@ -54,6 +53,10 @@ pub(super) fn offer(
         }
         chat::ToolChoice::Allowed { is_required, names } => {
             functions.retain(|function| names.contains(&function.name));
+            if functions.is_empty() {
+                let message = format!("Invalid '{param}': it allows nothing that is in 'tools'.");
+                return Err(InvalidRequest::param("invalid_value", param, message));
+            }
             if is_required { ToolChoice::Required } else { ToolChoice::Auto }
         }
         chat::ToolChoice::Other { .. } => {
@@ -65,6 +68,21 @@ pub(super) fn offer(
     }
     let tools = functions.into_iter().map(definition).collect();
     Ok(Offer { tools, choice, dropped })
+}
+
+/// Kinds of what was left out, as many and as long as a header shows.
+const KINDS_MAX: usize = 16;
+const KIND_CHARS_MAX: usize = 64;
+
+/// Notes a kind that was left out, once.
+pub(super) fn note(dropped: &mut Vec<String>, kind: String) {
+    let kind = match kind.char_indices().nth(KIND_CHARS_MAX) {
+        Some((end, _)) => kind[..end].to_owned(),
+        None => kind,
+    };
+    if dropped.len() < KINDS_MAX && !dropped.contains(&kind) {
+        dropped.push(kind);
+    }
 }
 
 fn checked(mut function: FunctionTool, limits: &Limits) -> Result<FunctionTool, InvalidRequest> {

@@ -52,6 +52,13 @@ fn refused(answer: &Answer) -> &str {
     }
 }
 
+fn code(answer: &Answer) -> &str {
+    match &answer.error {
+        Some(EngineError::InvalidRequest { code, .. }) => code,
+        _ => panic!("a refusal: {answer:?}"),
+    }
+}
+
 fn arguments(answer: &Answer) -> Vec<Value> {
     let parse = |text: &String| serde_json::from_str(text).expect("whole JSON");
     answer.calls.iter().map(|(_, arguments)| parse(arguments)).collect()
@@ -266,11 +273,93 @@ async fn other_models_ways_of_calling_are_demanded_and_read() {
     let answer =
         ask(&running.engine, with_tools("Hello", ToolChoice::None, &[weather_tool()])).await;
     assert!(answer.error.is_none());
-    // Shows tools and teaches no way of calling that we know.
-    let (running, _folder) = taught(&format!("{{# {{{{ tools }}}} #}}{turns}")).await;
-    let answer =
-        ask(&running.engine, with_tools("Hello", ToolChoice::Required, &[weather_tool()])).await;
-    assert_eq!(refused(&answer), "tool_choice");
+    // Shows tools and teaches no way of calling that we know: the client would read the call.
+    for way in ["", "<tool_call><function=", "[TOOL_CALLS][ARGS]", "<｜tool▁calls▁begin｜>"] {
+        let (running, _folder) = taught(&format!("{{# {{{{ tools }}}} {way} #}}{turns}")).await;
+        for choice in [ToolChoice::Auto, ToolChoice::Required] {
+            let answer = ask(&running.engine, with_tools("Hello", choice, &[weather_tool()])).await;
+            assert_eq!(refused(&answer), "tools", "{way}");
+        }
+        let none = with_tools("Hello", ToolChoice::None, &[weather_tool()]);
+        assert!(ask(&running.engine, none).await.error.is_none(), "{way}");
+    }
+}
+
+/// The weather tool, for one city that nobody asks for.
+fn one_city(is_strict: bool, more: &Value) -> Value {
+    let mut tool = weather_tool();
+    tool["function"]["strict"] = is_strict.into();
+    tool["function"]["parameters"]["properties"]["city"] = json!({"enum": ["Atlantis"]});
+    for (name, value) in more.as_object().expect("an object") {
+        tool["function"]["parameters"][name] = value.clone();
+    }
+    tool
+}
+
+#[tokio::test]
+async fn a_strict_tool_is_called_by_its_schema_though_nobody_demands_it() {
+    let (running, _models) = demo("").await;
+    let asked = |question: &str, tool: Value| {
+        with_tools(question, ToolChoice::Auto, &[tool, weather_two()])
+    };
+    let both = "What is the weather in Paris and Rome?";
+    let free = ask(&running.engine, asked(both, one_city(false, &json!({})))).await;
+    assert_eq!(arguments(&free), [json!({"city": "Paris"}), json!({"city": "Rome"})]);
+    let held = ask(&running.engine, asked(both, one_city(true, &json!({})))).await;
+    assert_eq!((held.text.as_str(), held.finish()), ("", FinishReason::ToolCalls));
+    let there = || json!({"city": "Atlantis"});
+    assert_eq!(arguments(&held), [there(), there()]);
+    let mut single = asked(both, one_city(true, &json!({})));
+    single.parallel_tool_calls = false;
+    single.sampling.temperature = 1.0;
+    single.sampling.seed = Some(5);
+    let single = ask(&running.engine, single).await;
+    assert_eq!(arguments(&single), [there()]);
+    // The same with a call that the model did not want.
+    let mut forced = asked("Hello", one_city(true, &json!({})));
+    forced.sampling.logit_bias = vec![(5, 100.0)];
+    // It goes on until its limit: what breaks off there is no content.
+    let forced = ask(&running.engine, forced).await;
+    assert_eq!((forced.text.as_str(), forced.finish()), ("", FinishReason::Length));
+    assert!(forced.calls.len() > 1);
+    assert!(
+        forced
+            .calls
+            .iter()
+            .all(|(_, arguments)| { r#"{"city": "Atlantis"}"#.starts_with(arguments.as_str()) })
+    );
+
+    // Text is as free as before.
+    let mut texts = Vec::new();
+    for is_strict in [true, false] {
+        let answer = ask(&running.engine, asked("Hello", one_city(is_strict, &json!({})))).await;
+        assert!(answer.calls.is_empty() && answer.finish() == FinishReason::Stop, "{answer:?}");
+        texts.push(answer.text);
+    }
+    assert_eq!(texts[0], texts[1]);
+    assert!(texts[0].starts_with("Hello!"), "{texts:?}");
+}
+
+/// Another tool, so that the grammar has one that is not strict.
+fn weather_two() -> Value {
+    json!({"type": "function", "function": {"name": "take_note", "parameters": {
+        "type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]}}})
+}
+
+#[tokio::test]
+async fn a_strict_tool_that_cannot_be_held_to_is_refused_by_name_of_the_parameter() {
+    let (running, _models) = demo("").await;
+    let broken = json!({"not": {"required": ["town"]}});
+    let asked = |is_strict, choice| {
+        with_tools("Hello", choice, &[weather_tool(), one_city(is_strict, &broken)])
+    };
+    for choice in [ToolChoice::Auto, ToolChoice::Required] {
+        let answer = ask(&running.engine, asked(true, choice)).await;
+        assert_eq!((refused(&answer), code(&answer)), ("tools", "unsupported_parameter"));
+    }
+    for (is_strict, choice) in [(false, ToolChoice::Auto), (true, ToolChoice::None)] {
+        assert!(ask(&running.engine, asked(is_strict, choice)).await.error.is_none());
+    }
 }
 
 // === Shapes ===
@@ -299,6 +388,10 @@ async fn a_shape_that_cannot_be_kept_to_is_refused_and_harms_nobody() {
     for _ in 0..100 {
         deep = json!({"anyOf": [{"items": deep}, {"type": "null"}]});
     }
+    let mut unkept = job("Hello");
+    unkept.constraint = Constraint::JsonSchema(json!({"type": "array", "uniqueItems": true}));
+    let answer = ask(&running.engine, unkept).await;
+    assert_eq!((refused(&answer), code(&answer)), ("response_format", "unsupported_parameter"));
     for schema in [
         json!({"type": "array", "uniqueItems": true}),
         json!({"not": {"type": "string"}}),
@@ -440,7 +533,7 @@ async fn every_choice_of_a_request_has_its_own_text() {
     let mut texts = std::collections::BTreeSet::new();
     for choice in 0..4 {
         let mut asked = job("Tell me a story.");
-        asked.sampling.temperature = 1.2;
+        asked.sampling.temperature = 1.0;
         asked.sampling.seed = Some(40 + choice);
         texts.insert(ask(&running.engine, asked).await.text);
     }
@@ -475,14 +568,28 @@ async fn bias_and_penalties_reach_the_model() {
 #[tokio::test]
 async fn a_stop_across_tokens_or_in_what_looked_like_a_call_never_leaves() {
     let (running, _models) = demo("").await;
-    let whole = ask(&running.engine, job("What is the capital of Japan?")).await.text;
+    let mut asked = job("What is the capital of Japan?");
+    asked.logprobs = Some(1);
+    let (whole, logprobs) = {
+        let answer = ask(&running.engine, asked.clone()).await;
+        (answer.text, answer.logprobs)
+    };
     // Every part of the answer that is longer than a token is somewhere between tokens.
     for start in 0..whole.len() - 5 {
         let stop = &whole[start..start + 5];
-        let mut asked = job("What is the capital of Japan?");
         asked.stop = vec![stop.to_owned()];
-        let answer = ask(&running.engine, asked).await;
-        assert_eq!(answer.text, whole[..whole.find(stop).unwrap()], "{stop:?}");
+        let answer = ask(&running.engine, asked.clone()).await;
+        let end = whole.find(stop).unwrap();
+        assert_eq!(answer.text, whole[..end], "{stop:?}");
+        // Nor do the logarithms tell it: of a token that reaches into it there is none.
+        let mut bytes = 0;
+        let before = logprobs.iter().take_while(|entry| {
+            bytes += entry.bytes.len();
+            bytes <= end
+        });
+        let before: Vec<&str> = before.map(|entry| entry.token.as_str()).collect();
+        let told: Vec<&str> = answer.logprobs.iter().map(|entry| entry.token.as_str()).collect();
+        assert_eq!(told, before, "{stop:?}");
         assert_eq!(answer.finish(), FinishReason::Stop);
     }
     // The one tool is not the one that the model was taught, so its call is text.

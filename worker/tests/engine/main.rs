@@ -6,6 +6,7 @@
 mod engine_real;
 mod engine_real_api;
 mod engine_real_embed;
+mod engine_real_hostile;
 mod engine_real_hub;
 mod scripted;
 mod support;

@@ -183,6 +183,13 @@ async fn thoughts_and_logarithms_come_where_they_are_wanted() {
         );
         assert!(entry.top.windows(2).all(|pair| pair[0].logprob > pair[1].logprob));
     }
+    // What a stop text cuts is not told by its logarithms either: from inside the second word into
+    // the third.
+    let second = answer.logprobs[0].token.len() + answer.logprobs[1].token.len() - 2;
+    let stop = answer.text[second..second + 4].to_owned();
+    let cut = ask(&running.engine, Job { stop: vec![stop], ..asked.clone() }).await;
+    assert_eq!(cut.text, answer.text[..second]);
+    assert_eq!(cut.logprobs, answer.logprobs[..1]);
     let answer = ask(&running.engine, Job { reasoning: Reasoning::Off, ..asked.clone() }).await;
     assert_eq!((answer.thoughts.as_str(), answer.usage().reasoning), ("", 0));
     let answer = ask(&running.engine, Job { max_tokens: 1, ..asked }).await;

@@ -310,11 +310,13 @@ async fn everything_that_a_job_says_reaches_the_server() {
     asked.stop = vec!["END".to_owned()];
     asked.constraint = Constraint::JsonSchema(json!({"type": "object"}));
     asked.logprobs = Some(20);
+    // A client's negative number comes as its two's complement, and leaves as it was.
+    asked.sampling.seed = Some(u64::MAX);
     let body = heard(asked.clone(), "").await.body;
     let expected = json!({"model": "their-model", "messages": [{"role": "user", "content": "hi"}],
         "tools": [tool], "tool_choice": {"type": "function", "function": {"name": "f"}}, "parallel_tool_calls": false,
         "reasoning_effort": "high", "temperature": 0.1, "top_p": 1.0, "presence_penalty": 0.7, "frequency_penalty": -0.3,
-        "logit_bias": {"17": -100.0, "4": 2.5}, "stop": ["END"],
+        "seed": -1, "logit_bias": {"17": -100.0, "4": 2.5}, "stop": ["END"],
         "response_format": {"type": "json_schema", "json_schema": {"name": "answer", "strict": true, "schema": {"type": "object"}}},
         "logprobs": true, "top_logprobs": 20, "max_tokens": 200, "stream": true,
         "stream_options": {"include_usage": true, "continuous_usage_stats": true}});
@@ -529,4 +531,35 @@ async fn many_texts_go_in_batches() {
         .map(|place| (answer.vectors[*place][0] / answer.vectors[*place][1]).round())
         .collect();
     assert_eq!(batches, [64.0, 64.0, 2.0]);
+}
+
+#[tokio::test]
+async fn what_a_stop_text_cuts_is_not_told_by_logarithms() {
+    let said = |text: &str, tokens: &[&str]| {
+        let tokens: Vec<Value> =
+            tokens.iter().map(|token| json!({"token": token, "logprob": -0.5})).collect();
+        json!({"choices": [{"index": 0, "delta": {"content": text}, "logprobs": {"content": tokens}, "finish_reason": null}]})
+    };
+    let told = async |chunks: &[Value], stop: &str| {
+        let script =
+            Script { head: HEAD.to_owned(), pieces: vec![events(chunks)], end: End::Clean };
+        let (running, _heard) = against(script).await;
+        let mut asked = job("hello");
+        asked.stop = vec![stop.to_owned()];
+        asked.logprobs = Some(0);
+        let answer = ask(&running.engine, asked).await;
+        let tokens: Vec<String> = answer.logprobs.into_iter().map(|entry| entry.token).collect();
+        (answer.text, tokens.concat())
+    };
+    let pair = |text: &str, tokens: &str| (text.to_owned(), tokens.to_owned());
+    // A server that knows no stop texts, and tokens that reach into one and behind it.
+    let chunks =
+        [said("ab", &["a", "b"]), said("c#", &["c#"]), said("##d", &["##d"]), finish("stop")];
+    assert_eq!(told(&chunks, "###").await, pair("abc", "ab"));
+    assert_eq!(told(&[said("ab###d", &["ab", "#", "##", "d"])], "###").await.1, "ab");
+    // What only looked like one leaves with all that belongs to it.
+    assert_eq!(told(&chunks, "###e").await, pair("abc###d", "abc###d"));
+    // A server that cuts, and tells of the tokens that it has cut.
+    let chunks = [said("ab", &["ab"]), said("c", &["c#"]), said("", &["##"]), finish("stop")];
+    assert_eq!(told(&chunks, "###").await, pair("abc", "ab"));
 }

@@ -1,9 +1,9 @@
 //! Frames survive any split, and no bytes make the decoder panic.
 
 use cocoon_engine_wire::{
-    Channel, Constraint, EmbedInput, FRAME_BYTES_MAX, Failure, FinishReason, FrameDecoder,
-    FromEngine, Generate, Prompt, Ready, Reasoning, Sampling, StopCut, ToEngine, TokenLogprob,
-    ToolChoice, TopLogprob, Usage, WireError, encode,
+    Attached, Channel, Constraint, EmbedInput, FRAME_BYTES_MAX, Failure, FinishReason,
+    FrameDecoder, FromEngine, Generate, Prompt, Ready, Reasoning, Sampling, StopCut, ToEngine,
+    TokenLogprob, ToolChoice, TopLogprob, Usage, WireError, encode,
 };
 use proptest::prelude::*;
 
@@ -153,6 +153,9 @@ fn from_engine() -> impl Strategy<Value = FromEngine> {
         (any::<u64>(), ".*", any::<Option<String>>()).prop_map(|(id, message, param)| {
             FromEngine::Failed { id, failure: Failure::Invalid { message, param } }
         }),
+        (any::<u64>(), ".*", any::<Option<String>>()).prop_map(|(id, message, param)| {
+            FromEngine::Failed { id, failure: Failure::Unsupported { message, param } }
+        }),
         any::<(u64, u64, u64)>().prop_map(|(id, prompt, limit)| FromEngine::Failed {
             id,
             failure: Failure::ContextLength { prompt, limit }
@@ -232,6 +235,67 @@ proptest! {
             None => prop_assert_eq!((out.as_str(), stopped), (text.as_str(), false)),
         }
     }
+}
+
+/// One value for each token of one character, and the same for values that come with the last
+/// byte of several.
+fn attached(stop: &str, text: &str, piece: usize) -> (String, String) {
+    let mut cut = StopCut::new(vec![stop.to_owned()]);
+    let mut attached = Attached::default();
+    let (mut out, mut released) = (String::new(), String::new());
+    for piece in text.chars().collect::<Vec<char>>().chunks(piece) {
+        let piece: String = piece.iter().collect();
+        for character in piece.chars() {
+            attached.push(character, character.len_utf8());
+        }
+        attached.text(piece.len());
+        out += &cut.push(&piece);
+        released.extend(attached.release(attached.end() - cut.behind()));
+        assert!(out.starts_with(&released), "nothing before its text");
+    }
+    out += &cut.finish();
+    if !cut.stopped() {
+        released.extend(attached.finish());
+    }
+    (out, released)
+}
+
+proptest! {
+    #[test]
+    fn what_is_attached_leaves_with_its_text(text in "[abé]{0,30}", stop in "[abé]{1,4}", piece in 1_usize..5) {
+        let (out, released) = attached(&stop, &text, piece);
+        prop_assert_eq!(out, released);
+    }
+}
+
+#[test]
+fn a_token_that_a_stop_cuts_tells_nothing() {
+    let mut cut = StopCut::new(vec!["###".to_owned()]);
+    let mut attached = Attached::default();
+    let mut released = Vec::new();
+    for token in ["ab", "c#", "##d", "e"] {
+        attached.push(token, token.len());
+        attached.text(token.len());
+        cut.push(token);
+        released.extend(attached.release(attached.end() - cut.behind()));
+    }
+    assert_eq!((released, cut.stopped(), cut.behind()), (vec!["ab"], true, 5));
+    // Tokens of half a character wait for the other half.
+    let mut attached = Attached::default();
+    attached.push("1", 0);
+    assert_eq!(attached.release(usize::MAX), Vec::<&str>::new());
+    attached.push("2", 1);
+    attached.text(2);
+    assert_eq!((attached.release(1), attached.release(2)), (Vec::new(), vec!["1", "2"]));
+    // A token of which a part has come waits for the rest.
+    attached.push("c#", 2);
+    attached.text(1);
+    assert_eq!(attached.release(attached.end()), Vec::<&str>::new());
+    attached.text(1);
+    assert_eq!(attached.release(attached.end()), ["c#"]);
+    attached.push("3", 1);
+    attached.clear();
+    assert!(attached.finish().is_empty());
 }
 
 #[test]

@@ -78,6 +78,9 @@ fn is_composed(schema: &Value) -> bool {
 
 fn visit(schema: &mut Value, closes: bool, strict: bool) -> Result<(), GrammarError> {
     let Some(object) = schema.as_object_mut() else { return Ok(()) };
+    if object.get("propertyNames").is_some_and(says_nothing_of_names) {
+        object.remove("propertyNames");
+    }
     if let Some(keyword) = UNENFORCED.into_iter().find(|name| strict && object.contains_key(*name))
     {
         return Err(GrammarError::Keyword(keyword));
@@ -121,6 +124,11 @@ fn visit(schema: &mut Value, closes: bool, strict: bool) -> Result<(), GrammarEr
         }
     }
     Ok(())
+}
+
+/// Every name is a string; generators of schemas say so for maps.
+fn says_nothing_of_names(names: &Value) -> bool {
+    *names == json!({ "type": "string" }) || *names == json!({}) || *names == Value::Bool(true)
 }
 
 /// A weak model would write digits until its limit.

@@ -77,37 +77,74 @@ impl Shape {
 
 impl Calls {
     fn lark(&self, text: &mut String) -> Result<(), GrammarError> {
-        let more = |separator: &str| {
-            let more = CALLS_MAX - 1;
-            if self.many {
-                format!("({} call){{0,{more}}}", quoted(separator))
-            } else {
-                String::new()
-            }
-        };
         let marker = quoted(self.format.marker());
         match self.format {
             CallFormat::Hermes => {
-                rule(text, "calls", &format!("call {}", more("\n")));
+                rule(text, "calls", &format!("call {}", self.more("\n", "call")));
                 let (open, close) = (quoted("<tool_call>\n"), quoted("\n</tool_call>"));
                 rule(text, "call", &format!("{open} body {close}"));
             }
             CallFormat::Mistral => {
-                let calls = format!("{marker} / ?/ \"[\" call {} \"]\"", more(", "));
+                let calls = format!("{marker} / ?/ \"[\" body {} \"]\"", self.more(", ", "body"));
                 rule(text, "calls", &calls);
-                rule(text, "call", "body");
             }
             CallFormat::Llama => rule(text, "calls", &format!("{marker}? body")),
         }
+        self.bodies(text)
+    }
+
+    /// The grammar of what stands behind a marker: one call, or all where one marker has them.
+    pub(super) fn behind_marker(&self) -> Result<String, GrammarError> {
+        let mut text = String::new();
+        match self.format {
+            CallFormat::Hermes => rule(
+                &mut text,
+                "start",
+                &format!("{} body {}", quoted("\n"), quoted("\n</tool_call>")),
+            ),
+            CallFormat::Mistral => {
+                rule(
+                    &mut text,
+                    "start",
+                    &format!("/ ?/ \"[\" body {} \"]\"", self.more(", ", "body")),
+                );
+            }
+            CallFormat::Llama => rule(&mut text, "start", "body"),
+        }
+        self.bodies(&mut text)?;
+        Ok(text)
+    }
+
+    /// Further ones behind the first, where there may be any.
+    fn more(&self, separator: &str, call: &str) -> String {
+        let more = CALLS_MAX - 1;
+        if self.many {
+            format!("({} {call}){{0,{more}}}", quoted(separator))
+        } else {
+            String::new()
+        }
+    }
+
+    fn bodies(&self, text: &mut String) -> Result<(), GrammarError> {
         let bodies: Vec<String> = (0..self.tools.len()).map(|n| format!("body_{n}")).collect();
-        rule(text, "body", &bodies.join(" | "));
+        let bodies = bodies.join(" | ");
+        match self.format {
+            // Llama may say what kind of a call it is.
+            CallFormat::Llama => {
+                let kind = quoted("\"type\": \"function\", ");
+                rule(text, "body", &format!("\"{{\" {kind}? ({bodies})"));
+            }
+            CallFormat::Hermes | CallFormat::Mistral => {
+                rule(text, "body", &format!("\"{{\" ({bodies})"));
+            }
+        }
         for (n, tool) in self.tools.iter().enumerate() {
             let name = serde_json::to_string(&tool.name).expect("a string has a text form");
             let arguments = match self.format {
                 CallFormat::Llama => "parameters",
                 CallFormat::Hermes | CallFormat::Mistral => "arguments",
             };
-            let open = quoted(&format!("{{\"name\": {name}, \"{arguments}\": "));
+            let open = quoted(&format!("\"name\": {name}, \"{arguments}\": "));
             rule(text, &format!("body_{n}"), &format!("{open} arguments_{n} \"}}\""));
             let any = json!({ "type": "object" });
             let schema = prepare(tool.parameters.as_ref().unwrap_or(&any), tool.strict)?;

@@ -7,7 +7,7 @@ use crate::calls::CallFormat;
 fn bytes() -> Grammars {
     let mut words: Vec<Vec<u8>> = (0..=u8::MAX).map(|byte| vec![byte]).collect();
     words.push(b"\xff<end>".to_vec());
-    Grammars::new(words, Arc::new(BTreeSet::from([256])))
+    Grammars::new(words, Arc::new(BTreeSet::from([256])), None)
 }
 
 /// Whether the grammar takes this as a whole answer, and whether it takes it as a beginning.
@@ -132,7 +132,7 @@ fn integers_end() {
 fn what_cannot_be_enforced_is_named() {
     let grammars = bytes();
     let refused = |schema: Value| grammars.compile(&shape(schema)).err();
-    for keyword in ["not", "uniqueItems", "if", "propertyNames"] {
+    for keyword in ["not", "uniqueItems", "if"] {
         let schema = json!({"type": "array", "items": {"type": "array", keyword: true}});
         assert_eq!(refused(schema), Some(GrammarError::Keyword(keyword)));
     }
@@ -148,6 +148,11 @@ fn what_cannot_be_enforced_is_named() {
     ] {
         assert_eq!(refused(schema.clone()), Some(GrammarError::Refused), "{schema}");
     }
+    // Names are strings anyway.
+    let map = json!({"type": "object", "propertyNames": {"type": "string"}, "additionalProperties": {"type": "integer"}});
+    check(&shape(map), &[r#"{"a":1}"#], &[r#"{"a":true}"#]);
+    let short = json!({"type": "object", "propertyNames": {"maxLength": 2}});
+    assert_eq!(refused(short), Some(GrammarError::Keyword("propertyNames")));
     // A format that nobody knows is a comment; one of several shapes is any of them.
     let known =
         json!({"type": "object", "properties": {"format": {"type": "string", "format": "color"}}});
@@ -229,7 +234,11 @@ fn demanded_calls_are_whole_and_nothing_stands_beside_them() {
     let llama = weather.replace("arguments", "parameters");
     check(
         &calling(CallFormat::Llama, true),
-        &[&llama, &format!("<|python_tag|>{llama}")],
+        &[
+            &llama,
+            &format!("<|python_tag|>{llama}"),
+            &llama.replace("{\"name\"", "{\"type\": \"function\", \"name\""),
+        ],
         &[weather, &format!("{llama}{llama}")],
     );
 }
@@ -262,6 +271,137 @@ fn a_tools_schema_is_held_to_as_far_as_can_be() {
     assert_eq!(bytes().compile(&calls(true)).err(), Some(GrammarError::Keyword("uniqueItems")));
 }
 
+/// Who may call: `f`, whose argument is one of two.
+fn watched(format: CallFormat, thinks: bool) -> (Calls, Parts) {
+    let parameters =
+        json!({"type": "object", "properties": {"a": {"enum": ["on", "off"]}}, "required": ["a"]});
+    let tool = Tool { name: "f".to_owned(), parameters: Some(parameters), strict: true };
+    let calls = Calls { format, tools: vec![tool], many: true };
+    let tools = Arc::new(BTreeSet::from(["f".to_owned()]));
+    (calls, Parts { thinks, format: Some(format), tools, ..Parts::default() })
+}
+
+fn check_watched(format: CallFormat, thinks: bool, good: &[&str], bad: &[&str]) {
+    let (calls, parts) = watched(format, thinks);
+    let grammars = bytes();
+    let takes = |answer: &str| takes(&mut grammars.watch(&calls, parts.clone()).unwrap(), answer);
+    for answer in good {
+        assert_eq!(takes(answer), (true, true), "{answer} {format:?}");
+    }
+    for answer in bad {
+        assert_eq!(takes(answer), (false, false), "{answer} {format:?}");
+    }
+}
+
+#[test]
+fn text_is_free_and_calls_are_not() {
+    let on = r#"{"name": "f", "arguments": {"a":"on"}}"#;
+    let call = |body: &str| format!("<tool_call>\n{body}\n</tool_call>");
+    let bad =
+        [on.replace("on", "up"), on.replace("\"f\"", "\"g\""), on.replace("}}", ",\"b\":1}}")];
+    let refused: Vec<String> = bad.iter().map(|body| call(body)).collect();
+    let refused: Vec<&str> = refused.iter().map(String::as_str).collect();
+    check_watched(
+        CallFormat::Hermes,
+        false,
+        &[
+            "",
+            "Sure, é 🙂 {\"a\": 1} <tool <tool_cal",
+            &call(on),
+            &format!("Sure.\n{}\n{}, done", call(on), call(on)),
+        ],
+        &[&refused[..], &[&format!("{}{}", call(on), refused[0]), "x<tool_call>y"]].concat(),
+    );
+    let thought = format!("<think>{} é</think>\n", refused[0]);
+    check_watched(
+        CallFormat::Hermes,
+        true,
+        &[&thought, &format!("{thought}{}", call(on))],
+        &[&format!("{thought}{}", refused[0])],
+    );
+    let mistral = |body: &str| format!("So: [TOOL_CALLS] [{body}]");
+    check_watched(
+        CallFormat::Mistral,
+        false,
+        &["So: [1]", &mistral(on), &mistral(&format!("{on}, {on}"))],
+        &[&mistral(&bad[0]), &format!("{} more", mistral(on))],
+    );
+    let llama = |body: &str| body.replace("arguments", "parameters");
+    let typed = llama(on).replace("{\"name\"", "{\"type\": \"function\", \"name\"");
+    check_watched(
+        CallFormat::Llama,
+        false,
+        &[
+            "{\"a\": \"name\"}",
+            &llama(on),
+            &format!("  {typed}"),
+            &format!("It is {}", llama(&bad[0])),
+            &format!("It is <|python_tag|>{}", llama(on)),
+        ],
+        &[
+            &llama(&bad[0]),
+            &llama(&bad[1]),
+            &typed.replace("on\"}", "up\"}"),
+            &format!("<|python_tag|>{}", llama(&bad[0])),
+            &llama(on).replace(": \"f", ":\"f"),
+            &format!("{}.", llama(on)),
+        ],
+    );
+    // Half a call is no answer.
+    let (calls, parts) = watched(CallFormat::Hermes, false);
+    let mut guide = bytes().watch(&calls, parts).unwrap();
+    assert_eq!(takes(&mut guide, "a <tool_call>\n{\"na"), (false, true));
+}
+
+#[test]
+fn a_call_may_begin_anywhere_in_a_token() {
+    let words = [
+        "\u{0}end",
+        "So",
+        "<tool_",
+        "call>\n{\"name\": \"",
+        "call>\n{\"nome\": \"",
+        "call>{",
+        "f\", \"arguments\": {\"a\":\"on\"}}\n</tool_call>",
+        "\u{0}special",
+    ];
+    let mut words: Vec<Vec<u8>> = words.iter().map(|word| word.as_bytes().to_vec()).collect();
+    words[0] = b"\xff<end>".to_vec();
+    words[7] = b"\xff<special>".to_vec();
+    // Bytes, so that every text can be said.
+    words.extend((0..=0x7f).map(|byte| vec![byte]));
+    let grammars = Grammars::new(words, Arc::new(BTreeSet::from([0])), None);
+    let (calls, parts) = watched(CallFormat::Hermes, false);
+    let mut guide = grammars.watch(&calls, parts).unwrap();
+    let likely = |guide: &mut Guide| {
+        let mut logits = [0.0; 8];
+        assert!(guide.mask(&mut logits));
+        let allowed: Vec<u32> =
+            (0..8).filter(|place| logits[usize::try_from(*place).unwrap()].is_finite()).collect();
+        assert!((0..8).all(|id| guide.allows(id) == allowed.contains(&id)));
+        allowed
+    };
+    for _ in 0..2 {
+        assert_eq!(likely(&mut guide), [0, 1, 2, 3, 4, 5, 6, 7]);
+        assert!(guide.take(1) && guide.take(2));
+        assert_eq!(likely(&mut guide), [0, 1, 2, 3, 6, 7]);
+        // A special token has no text: the marker goes on behind it.
+        assert!(!guide.take(4) && guide.take(7) && !guide.take(5) && guide.take(3));
+        assert_eq!(likely(&mut guide), [6]);
+        assert!(guide.take(6));
+    }
+}
+
+#[test]
+fn a_strict_tool_that_cannot_be_held_to_is_refused_before_it_is_called() {
+    let (mut calls, parts) = watched(CallFormat::Hermes, false);
+    calls.tools[0].parameters = Some(json!({"type": "object", "not": {}}));
+    let error = bytes().watch(&calls, parts.clone()).err();
+    assert_eq!(error, Some(GrammarError::Keyword("not")));
+    calls.tools[0].strict = false;
+    assert!(bytes().watch(&calls, parts).is_ok());
+}
+
 /// A vocabulary may have a marker as one token, and ends of several names.
 #[test]
 fn tokens_of_several_bytes_and_several_ends() {
@@ -276,7 +416,7 @@ fn tokens_of_several_bytes_and_several_ends() {
     let mut words: Vec<Vec<u8>> = words.iter().map(|word| word.as_bytes().to_vec()).collect();
     words[0] = b"\xff<end>".to_vec();
     words.push(b"\xff<stop>".to_vec());
-    let grammars = Grammars::new(words, Arc::new(BTreeSet::from([0, 6])));
+    let grammars = Grammars::new(words, Arc::new(BTreeSet::from([0, 6])), None);
     let mut guide = grammars.compile(&calling(CallFormat::Hermes, false)).unwrap();
     for id in [1, 2, 3, 4] {
         let mut logits = [0.0; 9];

@@ -1,7 +1,7 @@
 //! Tokens in, messages out.
 
 use cocoon_engine_wire::{
-    Channel, FinishReason, FromEngine, Generate, StopCut, TokenLogprob, Usage,
+    Attached, Channel, FinishReason, FromEngine, Generate, StopCut, TokenLogprob, Usage,
 };
 use tokio::sync::mpsc;
 
@@ -20,7 +20,9 @@ pub(super) struct Answer<'e> {
     cut: StopCut,
     wants_logprobs: bool,
     /// Of tokens whose text has not left yet.
-    logprobs: Vec<TokenLogprob>,
+    logprobs: Attached<TokenLogprob>,
+    /// Where the content ends that was handed to `cut`.
+    said: usize,
     max_tokens: u32,
     one_call: bool,
     completion: u32,
@@ -42,7 +44,8 @@ impl<'e> Answer<'e> {
             splitter: Splitter::new(prompt.parts.clone()),
             cut: StopCut::new(job.stop.clone()),
             wants_logprobs: job.logprobs.is_some(),
-            logprobs: Vec::new(),
+            logprobs: Attached::default(),
+            said: 0,
             max_tokens,
             one_call: prompt.one_call,
             completion: 0,
@@ -65,9 +68,15 @@ impl<'e> Answer<'e> {
             return Some(FinishReason::Stop);
         }
         if self.wants_logprobs && !self.splitter.is_reasoning() {
-            self.logprobs.push(self.engine.vocabulary.logprob(token));
+            let logprob = self.engine.vocabulary.logprob(token);
+            let is_silent = self.engine.vocabulary.is_silent(token.id);
+            let bytes = if is_silent { 0 } else { logprob.bytes.len() };
+            self.logprobs.push(logprob, bytes);
         }
         let text = self.text.push(token.id);
+        if !text.is_empty() {
+            self.logprobs.text(text.len());
+        }
         let pieces = self.splitter.push(&text);
         if self.splitter.is_reasoning() || self.splitter.is_between() {
             // What opened a thought, and layout, are no content.
@@ -104,8 +113,11 @@ impl<'e> Answer<'e> {
         let pieces = self.splitter.finish(finish == FinishReason::Length);
         self.emit(pieces, out).await;
         let rest = self.cut.finish();
-        if !self.cut.stopped() && (!rest.is_empty() || !self.logprobs.is_empty()) {
-            self.delta(Channel::Content, rest, out).await;
+        if !self.cut.stopped() {
+            let logprobs = self.logprobs.finish();
+            if !rest.is_empty() || !logprobs.is_empty() {
+                self.delta(Channel::Content, rest, logprobs, out).await;
+            }
         }
         match finish {
             FinishReason::Stop if self.calls > 0 => FinishReason::ToolCalls,
@@ -123,19 +135,24 @@ impl<'e> Answer<'e> {
     }
 
     async fn emit(&mut self, pieces: Vec<Piece>, out: &mpsc::Sender<FromEngine>) {
+        let mut behind = self.splitter.held_bytes() + pieces.iter().map(Piece::len).sum::<usize>();
         for piece in pieces {
+            behind -= piece.len();
             if self.cut.stopped() || self.is_called_enough() {
                 return;
             }
             match piece {
                 Piece::Text(Channel::Content, text) => {
+                    self.said = self.logprobs.end().saturating_sub(behind);
                     let text = self.cut.push(&text);
                     if !text.is_empty() {
-                        self.delta(Channel::Content, text, out).await;
+                        let left = self.said.saturating_sub(self.cut.behind());
+                        let logprobs = self.logprobs.release(left);
+                        self.delta(Channel::Content, text, logprobs, out).await;
                     }
                 }
                 Piece::Text(Channel::Reasoning, text) => {
-                    self.delta(Channel::Reasoning, text, out).await;
+                    self.delta(Channel::Reasoning, text, Vec::new(), out).await;
                 }
                 Piece::Call(call) => self.call(call, out).await,
             }
@@ -147,11 +164,13 @@ impl<'e> Answer<'e> {
         self.one_call && self.calls > 0
     }
 
-    async fn delta(&mut self, channel: Channel, text: String, out: &mpsc::Sender<FromEngine>) {
-        let logprobs = match channel {
-            Channel::Content => std::mem::take(&mut self.logprobs),
-            Channel::Reasoning => Vec::new(),
-        };
+    async fn delta(
+        &self,
+        channel: Channel,
+        text: String,
+        logprobs: Vec<TokenLogprob>,
+        out: &mpsc::Sender<FromEngine>,
+    ) {
         let delta = FromEngine::Delta {
             id: self.id,
             channel,
@@ -164,12 +183,13 @@ impl<'e> Answer<'e> {
     }
 
     async fn call(&mut self, call: Call, out: &mpsc::Sender<FromEngine>) {
-        // The tokens of a call are no content, and no stop text goes on behind it.
-        self.logprobs.clear();
+        // No stop text goes on behind a call, and its tokens are no content.
         let held = self.cut.finish();
         if !held.is_empty() {
-            self.delta(Channel::Content, held, out).await;
+            let logprobs = self.logprobs.release(self.said);
+            self.delta(Channel::Content, held, logprobs, out).await;
         }
+        self.logprobs.clear();
         let call = FromEngine::ToolCall {
             id: self.id,
             index: self.calls,

@@ -1,12 +1,12 @@
 //! A job as the engine reads it: token ids, and what the answer may be.
 
-use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use cocoon_engine_wire::{self as wire, Constraint, Failure, Generate, Reasoning, ToolChoice};
 use serde_json::{Value, json};
 
 use super::{Engine, count};
-use crate::grammar::{Calls, Guide, Shape, Thought, Tool};
+use crate::grammar::{Calls, GrammarError, Guide, Shape, Thought, Tool};
 use crate::splitter::Parts;
 use crate::template::Conversation;
 
@@ -41,12 +41,17 @@ impl Prompt {
                 return Err(invalid("model", "the model generates text and makes no embeddings"));
             }
         };
-        let limit = u64::from(engine.context_length);
-        if count(prompt.ids.len()) >= limit {
-            return Err(Failure::ContextLength { prompt: count(prompt.ids.len()), limit });
-        }
         Ok(prompt)
     }
+}
+
+/// A prompt that leaves no room has no use for a grammar, so this comes before compiling one.
+fn check_length(engine: &Engine, ids: &[u32]) -> Result<(), Failure> {
+    let limit = u64::from(engine.context_length);
+    if count(ids.len()) >= limit {
+        return Err(Failure::ContextLength { prompt: count(ids.len()), limit });
+    }
+    Ok(())
 }
 
 /// Text that goes on from where it stands: no template, no calls, no thinking.
@@ -55,6 +60,7 @@ fn plain(engine: &Engine, mut ids: Vec<u32>, schema: Option<Value>) -> Result<Pr
         ids.push(engine.begin.ok_or_else(|| invalid("prompt", "the prompt is empty"))?);
     }
     known(engine, &ids, "prompt")?;
+    check_length(engine, &ids)?;
     let guide = match schema {
         None => None,
         Some(schema) => {
@@ -67,6 +73,7 @@ fn plain(engine: &Engine, mut ids: Vec<u32>, schema: Option<Value>) -> Result<Pr
 }
 
 const RESPONSE_FORMAT: &str = "response_format";
+const TOOLS: &str = "tools";
 
 fn chat(
     engine: &Engine,
@@ -80,6 +87,9 @@ fn chat(
     if !tools.is_empty() && !template.shows_tools {
         return Err(invalid("tools", "this model has no tools"));
     }
+    if !tools.is_empty() && template.calls.is_none() {
+        return Err(invalid("tools", "this model's way of calling tools is not known here"));
+    }
     let known_tools: Vec<Tool> = tools.iter().filter_map(tool).collect();
     let forced = forced_tools(&job.tool_choice, &known_tools)?;
     let text = template.render(Conversation { messages, tools, reasoning }).map_err(|error| {
@@ -91,6 +101,7 @@ fn chat(
         return Err(invalid("messages", "the conversation is empty"));
     }
     known(engine, &ids, "messages")?;
+    check_length(engine, &ids)?;
     let thinking = template.thinks && text.trim_end().ends_with("<think>");
     let thought = match (template.thinks && reasoning != Reasoning::Off, thinking) {
         (_, true) => Thought::Begun,
@@ -98,28 +109,40 @@ fn chat(
         (false, false) => Thought::None,
     };
     let one_call = !job.parallel_tool_calls || matches!(job.tool_choice, ToolChoice::Named(_));
-    let is_forced = forced.is_some();
+    let is_strict =
+        forced.is_none() && schema.is_none() && known_tools.iter().any(|tool| tool.strict);
     let parts = Parts {
         thinks: template.thinks,
         thinking,
         format: template.calls,
-        tools: known_tools.iter().map(|tool| tool.name.clone()).collect::<BTreeSet<String>>(),
-        calls_only: is_forced,
+        tools: Arc::new(known_tools.iter().map(|tool| tool.name.clone()).collect()),
+        calls_are_sure: forced.is_some() || is_strict,
     };
     let calls = |tools: Vec<Tool>| {
         let calls = template.calls.map(|format| Calls { format, tools, many: !one_call });
         calls.filter(|calls| !calls.tools.is_empty())
     };
-    let shape = if let Some(forced) = forced {
-        let calls = calls(forced)
-            .ok_or_else(|| invalid("tool_choice", "this model cannot be made to call a tool"))?;
-        Some(Shape { thought, calls: Some(calls), schema: None })
-    } else {
+    let (guide, demanded_by) = match (forced, schema) {
+        (Some(forced), _) => {
+            let calls = calls(forced).ok_or_else(|| {
+                invalid("tool_choice", "this model cannot be made to call a tool")
+            })?;
+            let shape = Shape { thought, calls: Some(calls), schema: None };
+            (Some(compile(engine, &shape)?), TOOLS)
+        }
         // Who may call may do so in place of the JSON.
-        schema.map(|schema| Shape { thought, calls: calls(known_tools), schema: Some(schema) })
+        (None, Some(schema)) => {
+            let shape = Shape { thought, calls: calls(known_tools), schema: Some(schema) };
+            (Some(compile(engine, &shape)?), RESPONSE_FORMAT)
+        }
+        // Text is free, and so is a call unless a tool demands its schema.
+        (None, None) => {
+            let calls = calls(known_tools).filter(|_| is_strict);
+            let watch = |calls| engine.grammars.watch(&calls, parts.clone());
+            let guide = calls.map(watch).transpose().map_err(|error| refused(TOOLS, &error))?;
+            (guide, TOOLS)
+        }
     };
-    let guide = shape.map(|shape| compile(engine, &shape)).transpose()?;
-    let demanded_by = if is_forced { "tools" } else { RESPONSE_FORMAT };
     Ok(Prompt { ids, parts, one_call, guide, demanded_by })
 }
 
@@ -164,13 +187,17 @@ fn compile(engine: &Engine, shape: &Shape) -> Result<Guide, Failure> {
     engine.grammars.compile(shape).map_err(|error| {
         let is_schemas_fault = shape.schema.is_some()
             && (shape.calls.is_none() || engine.grammars.compile(&alone(shape)).is_err());
-        let (param, what) = if is_schemas_fault {
-            (RESPONSE_FORMAT, "the schema")
-        } else {
-            ("tools", "a tool's schema")
-        };
-        invalid(param, &format!("{what} {error}"))
+        refused(if is_schemas_fault { RESPONSE_FORMAT } else { TOOLS }, &error)
     })
+}
+
+fn refused(param: &str, error: &GrammarError) -> Failure {
+    let what = if param == TOOLS { "a tool's schema" } else { "the schema" };
+    let (message, param) = (format!("{what} {error}"), Some(param.to_owned()));
+    match error {
+        GrammarError::Keyword(_) => Failure::Unsupported { message, param },
+        GrammarError::Refused => Failure::Invalid { message, param },
+    }
 }
 
 /// The shape without its calls.

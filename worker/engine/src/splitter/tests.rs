@@ -17,7 +17,7 @@ fn answers(parts: &[&str], length: u32) -> impl Iterator<Item = String> {
 }
 
 fn parts(format: CallFormat, thinks: bool) -> Parts {
-    let tools = BTreeSet::from(["f".to_owned()]);
+    let tools = Arc::new(BTreeSet::from(["f".to_owned()]));
     Parts { thinks, format: Some(format), tools, ..Parts::default() }
 }
 
@@ -168,10 +168,10 @@ fn a_call_that_the_limit_cuts_keeps_what_there_is_of_it() {
         assert_eq!(found, (String::new(), String::new(), vec![f(r#"{"a": [1, "tw"#)]));
         // A model that ends by itself has written no call but text.
         assert_eq!(split_with(parts(format, false), &answer, 3, false).0, answer);
-        // Where nothing but calls may come, text of one that has no name yet is dropped.
-        let calls_only = Parts { calls_only: true, ..parts(format, false) };
+        // Where it can be nothing but a call, text of one that has no name yet is dropped.
+        let calls_are_sure = Parts { calls_are_sure: true, ..parts(format, false) };
         let nameless = &answer[..answer.find("\"f").unwrap()];
-        let found = split_with(calls_only, nameless, 3, true);
+        let found = split_with(calls_are_sure, nameless, 3, true);
         assert_eq!(found.2, Vec::new());
         let bare = format == CallFormat::Llama;
         assert_eq!(found.0, if bare { nameless } else { "" }, "{nameless}");

@@ -85,10 +85,16 @@ impl Link {
     }
 
     pub(super) fn kind(&self) -> ModelKind {
-        match self.ready.borrow().as_ref() {
-            Some(ready) if ready.embedding_dimensions > 0 => ModelKind::Embedding,
-            _ => ModelKind::Chat,
+        match self.embedding_dimensions() {
+            Some(_) => ModelKind::Embedding,
+            None => ModelKind::Chat,
         }
+    }
+
+    /// `None` where the model generates text.
+    pub(super) fn embedding_dimensions(&self) -> Option<u32> {
+        let dimensions = self.ready.borrow().as_ref().map(|ready| ready.embedding_dimensions);
+        dimensions.filter(|dimensions| *dimensions > 0)
     }
 
     /// Jobs that the child works on at once.
@@ -376,6 +382,9 @@ fn failed(failure: Failure) -> EngineError {
     match failure {
         Failure::Invalid { message, param } => {
             EngineError::InvalidRequest { message, param, code: "invalid_value" }
+        }
+        Failure::Unsupported { message, param } => {
+            EngineError::InvalidRequest { message, param, code: "unsupported_parameter" }
         }
         Failure::ContextLength { prompt, limit } => {
             EngineError::ContextLengthExceeded { prompt, limit }

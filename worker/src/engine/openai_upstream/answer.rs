@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use cocoon_engine_wire::StopCut;
+use cocoon_engine_wire::{Attached, StopCut};
 use reqwest::Response;
 use serde::Deserialize;
 
@@ -31,8 +31,9 @@ pub(super) struct Answer {
     /// At most one call leaves.
     one_call: bool,
     cut: StopCut,
+    has_stops: bool,
     /// Of tokens whose text is held back.
-    logprobs: Vec<TokenLogprob>,
+    logprobs: Attached<TokenLogprob>,
     started: bool,
     /// Pieces of text so far: the count of tokens until the server gives its own.
     texts: u64,
@@ -57,7 +58,8 @@ impl Answer {
             max_tokens: job.max_tokens,
             one_call: !job.parallel_tool_calls || matches!(job.tool_choice, ToolChoice::Named(_)),
             cut: StopCut::new(job.stop.clone()),
-            logprobs: Vec::new(),
+            has_stops: !job.stop.is_empty(),
+            logprobs: Attached::default(),
             started: false,
             texts: 0,
             completion: 0,
@@ -93,7 +95,10 @@ impl Answer {
             events.push(self.delta(Channel::Reasoning, text, Vec::new()));
         }
         if let (true, Some(logprobs)) = (self.wants_logprobs, choice.logprobs) {
-            self.logprobs.extend(logprobs.tokens());
+            for token in logprobs.tokens() {
+                let bytes = token.bytes.len();
+                self.logprobs.push(token, bytes);
+            }
         }
         let content = delta.content.or(choice.text);
         if let Some(text) = content.filter(|text| !text.is_empty()) {
@@ -127,9 +132,15 @@ impl Answer {
     fn finish(&mut self, finish: FinishReason) -> Vec<EngineEvent> {
         let mut events = self.start(None);
         let held = self.cut.finish();
-        if !self.cut.stopped() && (!held.is_empty() || !self.logprobs.is_empty()) {
-            let logprobs = std::mem::take(&mut self.logprobs);
-            events.push(self.delta(Channel::Content, held, logprobs));
+        if !self.cut.stopped() {
+            let logprobs = match self.has_stops {
+                // Tokens without a text are a stop text's, which the server has cut itself.
+                true => self.logprobs.release(self.logprobs.end()),
+                false => self.logprobs.finish(),
+            };
+            if !held.is_empty() || !logprobs.is_empty() {
+                events.push(self.delta(Channel::Content, held, logprobs));
+            }
         }
         let completion_tokens = self.completion;
         // A number that the server has left out is a call that it has not made.
@@ -178,11 +189,12 @@ impl Answer {
 
     /// What of a text may leave: stop texts never do, whatever the server does about them.
     fn content(&mut self, text: &str) -> Option<EngineEvent> {
+        self.logprobs.text(text.len());
         let text = self.cut.push(text);
         if text.is_empty() {
             return None;
         }
-        let logprobs = std::mem::take(&mut self.logprobs);
+        let logprobs = self.logprobs.release(self.logprobs.end() - self.cut.behind());
         Some(self.delta(Channel::Content, text, logprobs))
     }
 

@@ -129,7 +129,8 @@ fn sample(body: &mut Map<String, Value>, job: &Job) {
     set("presence_penalty", decimal(sampling.presence_penalty));
     set("frequency_penalty", decimal(sampling.frequency_penalty));
     if let Some(seed) = sampling.seed {
-        set("seed", seed.into());
+        // A client's negative number has come as its two's complement.
+        set("seed", seed.cast_signed().into());
     }
     if !sampling.logit_bias.is_empty() {
         let bias = sampling.logit_bias.iter().map(|(id, bias)| (id.to_string(), decimal(*bias)));

@@ -13,6 +13,7 @@ use serde_json::{Map, Value, json};
 
 use super::items::REASONING_PREFIX;
 use super::tools::CUSTOM_INPUT;
+use crate::serve::tools::note;
 
 /// The messages, and what of the input they leave out.
 #[derive(Debug)]
@@ -96,7 +97,7 @@ impl Draft {
                 );
                 return Err(InvalidRequest::param("item_not_found", param, message));
             }
-            Item::Other { kind } => self.dropped.push(kind),
+            Item::Other { kind } => note(&mut self.dropped, kind),
         }
         Ok(())
     }

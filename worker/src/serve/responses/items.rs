@@ -1,7 +1,7 @@
 //! The output's items: their ids, how they grow, and what they look like when they begin.
 
 use cocoon_openai_wire::chat::TokenLogprob;
-use cocoon_openai_wire::responses::{OutputItem, OutputPart, Status};
+use cocoon_openai_wire::responses::{OutputItem, OutputPart, Status, SummaryPart};
 use serde_json::Value;
 
 use super::tools::CUSTOM_INPUT;
@@ -57,6 +57,8 @@ pub(super) struct Open {
     pub(super) channel: Channel,
     pub(super) id: String,
     pub(super) output_index: u32,
+    /// Thoughts whose text is their summary too.
+    pub(super) has_summary: bool,
     pub(super) text: String,
     pub(super) logprobs: Vec<TokenLogprob>,
     /// How much of both has left in deltas.
@@ -65,11 +67,18 @@ pub(super) struct Open {
 }
 
 impl Open {
-    pub(super) fn new(channel: Channel, output_index: u32, ids: &mut Ids) -> Self {
+    /// `has_summary` is the client's wish, and of no meaning for a message.
+    pub(super) fn new(
+        channel: Channel,
+        output_index: u32,
+        has_summary: bool,
+        ids: &mut Ids,
+    ) -> Self {
         Self {
             channel,
             id: ids.text(channel),
             output_index,
+            has_summary: has_summary && channel == Channel::Reasoning,
             text: String::new(),
             logprobs: Vec::new(),
             text_written: 0,
@@ -79,23 +88,35 @@ impl Open {
 
     /// The item before it has any part.
     pub(super) fn begun(&self) -> OutputItem {
-        item(self.channel, self.id.clone(), Vec::new(), Status::InProgress)
+        item(self.channel, self.id.clone(), Vec::new(), Vec::new(), Status::InProgress)
     }
 
     pub(super) fn empty_part(&self) -> OutputPart {
         part(self.channel, String::new(), Vec::new())
     }
 
+    pub(super) fn empty_summary(&self) -> Option<SummaryPart> {
+        self.has_summary.then(|| SummaryPart::SummaryText { text: String::new() })
+    }
+
     pub(super) fn into_item(self, status: Status) -> OutputItem {
+        let summary = self.has_summary.then(|| self.text.clone());
+        let summary = summary.map(|text| SummaryPart::SummaryText { text });
         let part = part(self.channel, self.text, self.logprobs);
-        item(self.channel, self.id, vec![part], status)
+        item(self.channel, self.id, summary.into_iter().collect(), vec![part], status)
     }
 }
 
-fn item(channel: Channel, id: String, content: Vec<OutputPart>, status: Status) -> OutputItem {
+fn item(
+    channel: Channel,
+    id: String,
+    summary: Vec<SummaryPart>,
+    content: Vec<OutputPart>,
+    status: Status,
+) -> OutputItem {
     match channel {
         Channel::Content => OutputItem::Message { id, role: "assistant", status, content },
-        Channel::Reasoning => OutputItem::Reasoning { id, summary: Vec::new(), content, status },
+        Channel::Reasoning => OutputItem::Reasoning { id, summary, content, status },
     }
 }
 
@@ -114,6 +135,13 @@ pub(super) fn parts(item: &OutputItem) -> &[OutputPart] {
     match item {
         OutputItem::Message { content, .. } | OutputItem::Reasoning { content, .. } => content,
         OutputItem::FunctionCall { .. } | OutputItem::CustomToolCall { .. } => &[],
+    }
+}
+
+pub(super) fn summaries(item: &OutputItem) -> &[SummaryPart] {
+    match item {
+        OutputItem::Reasoning { summary, .. } => summary,
+        _ => &[],
     }
 }
 

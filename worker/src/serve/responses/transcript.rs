@@ -10,7 +10,7 @@ use std::sync::Arc;
 use cocoon_openai_wire::error::ErrorObject;
 use cocoon_openai_wire::responses::{
     self, Echo, Event, IncompleteDetails, IncompleteReason, OutputItem, OutputPart, Response,
-    Status, Usage,
+    Status, SummaryPart, Usage,
 };
 use cocoon_openai_wire::sse;
 use cocoon_primitives::Clock;
@@ -32,6 +32,7 @@ pub(in crate::serve) struct ResponsesTranscript {
     clock: Arc<dyn Clock>,
     echo: Echo,
     has_logprobs: bool,
+    has_summary: bool,
     /// Custom tools, which the model knows as functions.
     customs: Vec<String>,
     ids: Ids,
@@ -64,6 +65,7 @@ impl ResponsesTranscript {
             clock: record.clock(),
             echo: shape.echo,
             has_logprobs: shape.has_logprobs,
+            has_summary: shape.has_summary,
             customs: shape.customs,
             ids,
             output: Vec::new(),
@@ -201,7 +203,7 @@ impl ResponsesTranscript {
         }
         self.close(Status::Completed);
         self.begin();
-        let open = Open::new(channel, self.index(), &mut self.ids);
+        let open = Open::new(channel, self.index(), self.has_summary, &mut self.ids);
         if let Some(wire) = &mut self.wire {
             wire.open(&open);
         }
@@ -267,6 +269,15 @@ impl Wire {
         self.emit(&Event::OutputItemAdded { output_index, item });
         let part = &open.empty_part();
         self.emit(&Event::ContentPartAdded { item_id, output_index, content_index: 0, part });
+        if let Some(part) = &open.empty_summary() {
+            let summary_index = 0;
+            self.emit(&Event::ReasoningSummaryPartAdded {
+                item_id,
+                output_index,
+                summary_index,
+                part,
+            });
+        }
     }
 
     fn delta(&mut self, open: &mut Open) {
@@ -284,6 +295,15 @@ impl Wire {
                 Event::ReasoningTextDelta { item_id, output_index, content_index, delta }
             }
         });
+        if open.has_summary {
+            let summary_index = 0;
+            self.emit(&Event::ReasoningSummaryTextDelta {
+                item_id,
+                output_index,
+                summary_index,
+                delta,
+            });
+        }
         open.text_written = open.text.len();
         open.logprobs_written = open.logprobs.len();
     }
@@ -300,6 +320,21 @@ impl Wire {
                 }
             });
             self.emit(&Event::ContentPartDone { item_id, output_index, content_index, part });
+        }
+        for part in items::summaries(item) {
+            let (SummaryPart::SummaryText { text }, summary_index) = (part, 0);
+            self.emit(&Event::ReasoningSummaryTextDone {
+                item_id,
+                output_index,
+                summary_index,
+                text,
+            });
+            self.emit(&Event::ReasoningSummaryPartDone {
+                item_id,
+                output_index,
+                summary_index,
+                part,
+            });
         }
         self.emit(&Event::OutputItemDone { output_index, item });
     }

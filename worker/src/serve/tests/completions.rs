@@ -97,19 +97,21 @@ async fn each_prompt_has_its_choices_and_counts_once() {
         let frames = frames(response).await;
         let answer = whole(&frames);
         let said: Vec<_> = answer["choices"].as_array().expect("choices").iter().collect();
+        // The first choice of every prompt starts before the second of any.
         for (index, choice) in said.iter().enumerate() {
+            let turn = (index % 2) * inputs.len() + index / 2;
             assert_eq!(
                 (&choice["index"], &choice["text"]),
-                (&json!(index), &json!(index.to_string()))
+                (&json!(index), &json!(turn.to_string()))
             );
         }
         let prompts = u64::try_from(inputs.len()).expect("few");
         let core = rig.verified(&receipt_in(&frames), &body, &frames);
         assert_eq!((core.usage.prompt, core.usage.completion), (11 * prompts, 4 * prompts));
-        let twice: Vec<_> = inputs.into_iter().flat_map(|input| [input.clone(), input]).collect();
+        let twice = [inputs.clone(), inputs.clone()].concat();
         let jobs = engine.jobs();
         let seeds: Vec<_> = jobs.iter().map(|job| job.sampling.seed).collect();
-        assert_eq!(seeds, [Some(5), Some(6)].repeat(twice.len() / 2));
+        assert_eq!(seeds, [vec![Some(5); inputs.len()], vec![Some(6); inputs.len()]].concat());
         assert_eq!(jobs.into_iter().map(texts).collect::<Vec<_>>(), twice);
     }
 }
@@ -184,12 +186,100 @@ async fn what_cannot_be_served_is_named() {
         (json!({"stop": ["a", "b", "c", "d", "e"]}), "stop"),
         (json!({"max_tokens": 0}), "max_tokens"),
         (json!({"model": "e"}), "model"),
+        (json!({"max_completion_tokens": 7}), "max_completion_tokens"),
+        (json!({"messages": []}), "messages"),
+        (json!({"response_format": {"type": "json_object"}}), "response_format"),
+        (json!({"tools": []}), "tools"),
+        (json!({"functions": []}), "functions"),
+        (json!({"guided_choice": ["a"]}), "guided_choice"),
+        (json!({"structured_outputs": {"regex": "a"}}), "structured_outputs"),
     ];
     for (more, param) in table {
         let (rig, _) = Rig::played(Vec::new());
         let (status, error) = rig.refused_at(headers::COMPLETIONS_PATH, &completion(&more)).await;
         assert_eq!((status, error["param"].as_str()), (400, Some(param)), "{more} {error}");
     }
+    let (rig, _) = Rig::played(Vec::new());
+    let body = completion(&json!({"max_completion_tokens": 7}));
+    let (_, error) = rig.refused_at(headers::COMPLETIONS_PATH, &body).await;
+    assert!(error["message"].as_str().expect("a message").contains("'max_tokens'"), "{error}");
+}
+
+/// A stream of two prompts, of which the engine takes only the first.
+async fn broken_batch(second: Result<Vec<EngineEvent>, EngineError>, permits: u32) -> Value {
+    let engine = Arc::new(Played::scripts(vec![Ok(saying(" one")), second], permits));
+    let rig = Rig::over(engine.clone());
+    let body = completion(&json!({"prompt": ["one", "two"], "stream": true}));
+    let response = rig.send_to(headers::COMPLETIONS_PATH, &body).await;
+    assert_eq!(response.status(), 200);
+    let frames = frames(response).await;
+    assert_eq!(kinds(&frames), [FrameKind::Error], "nothing left before it");
+    assert!(rig.outbox.is_empty() && engine.is_cancelled(), "nothing is owed");
+    serde_json::from_slice(&frames[0].payload).expect("JSON")
+}
+
+#[tokio::test]
+async fn a_stream_does_not_begin_before_the_engine_has_taken_every_prompt() {
+    let too_long = || EngineError::ContextLengthExceeded { prompt: 9, limit: 8 };
+    let unknown = EngineError::InvalidRequest {
+        message: "there is no such token".to_owned(),
+        param: Some("prompt".to_owned()),
+        code: "invalid_value",
+    };
+    let table = [
+        (Ok(vec![EngineEvent::Failed(too_long())]), "context_length_exceeded"),
+        (Err(too_long()), "context_length_exceeded"),
+        (Ok(vec![EngineEvent::Failed(unknown)]), "invalid_value"),
+    ];
+    for (second, code) in table {
+        for permits in [1, 2] {
+            let payload = broken_batch(second.clone(), permits).await;
+            let error = &payload["error"];
+            assert_eq!(
+                (&payload["status"], error["code"].as_str(), error["param"].as_str()),
+                (&json!(400), Some(code), Some("prompt"))
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_stream_of_several_prompts_begins_with_one_choice_of_each() {
+    let texts = ["a1", "b1", "a2", "b2"];
+    let (rig, engine) = Rig::several(texts.map(saying).to_vec(), 1);
+    let body = completion(&json!({"prompt": ["a", "b"], "n": 2, "stream": true}));
+    let frames = frames_of(&rig, &body).await;
+    let prompts: Vec<_> = engine.jobs().into_iter().map(|job| job.input).collect();
+    let text = |text: &str| Input::Text(text.to_owned());
+    assert_eq!(prompts, [text("a"), text("b"), text("a"), text("b")]);
+    let mut said = [String::new(), String::new(), String::new(), String::new()];
+    for chunk in chunks(&frames) {
+        let choice = &chunk["choices"][0];
+        let index = usize::try_from(choice["index"].as_u64().expect("an index")).expect("small");
+        said[index].push_str(choice["text"].as_str().expect("a text"));
+    }
+    assert_eq!(said, ["a1", "a2", "b1", "b2"]);
+    let core = rig.verified(&receipt_in(&frames), &body, &frames);
+    assert_eq!((core.usage.prompt, core.usage.completion), (22, 8));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_is_held_back_shows_that_the_worker_lives() {
+    let (rig, engine) = Rig::several(vec![saying(" one"), Vec::new()], 2);
+    let body = completion(&json!({"prompt": ["one", "two"], "stream": true}));
+    let mut answer = rig.send_to(headers::COMPLETIONS_PATH, &body).await.into_body();
+    let mut next = async || {
+        let frame = answer.frame().await.expect("a frame").expect("infallible");
+        let mut decoder = FrameDecoder::new(1_000_000);
+        decoder.push(frame.into_data().expect("data"));
+        decoder.next_frame().expect("frames").expect("one frame")
+    };
+    let alive = next().await;
+    assert_eq!((alive.kind, alive.cumulative), (FrameKind::Heartbeat, 2));
+    engine.say_to(1, started()).await;
+    let text = next().await;
+    assert_eq!(text.kind, FrameKind::Data);
+    assert!(String::from_utf8_lossy(&text.payload).contains(" one"));
 }
 
 #[tokio::test]
@@ -199,4 +289,15 @@ async fn a_prompt_over_the_context_names_the_prompt() {
     let (status, error) = rig.refused_at(headers::COMPLETIONS_PATH, &completion(&json!({}))).await;
     assert_eq!((status, error["param"].as_str()), (400, Some("prompt")));
     assert_eq!(error["code"], "context_length_exceeded");
+}
+
+#[tokio::test]
+async fn a_prompt_that_the_engine_does_not_take_is_refused_before_any_work() {
+    for is_stream in [false, true] {
+        let (rig, engine) = Rig::several(Vec::new(), 1);
+        let body = completion(&json!({"prompt": [[1], [UNKNOWN_TOKEN]], "stream": is_stream}));
+        let response = rig.send_to(headers::COMPLETIONS_PATH, &body).await;
+        assert_eq!(response.status(), 400);
+        assert!(engine.jobs().is_empty(), "nothing was generated");
+    }
 }

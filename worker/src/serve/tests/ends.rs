@@ -193,14 +193,19 @@ async fn an_engine_that_hangs_up_has_crashed() {
 }
 
 #[tokio::test]
-async fn an_answer_without_bounds_is_stopped() {
+async fn an_answer_without_bounds_is_stopped_and_paid() {
     let piece = "x".repeat(1024 * 1024);
     let mut events = vec![started()];
     events.extend((1..40).map(|count| delta(&piece, count)));
     let (rig, engine) = Rig::played(events);
     let frames = rig.frames(&chat(&json!({}))).await;
-    assert_eq!(kinds(&frames), [FrameKind::Error]);
+    assert_eq!(kinds(&frames), [FrameKind::Receipt, FrameKind::Data]);
     assert!(engine.is_cancelled());
+    let answer: Value = serde_json::from_slice(&frames[1].payload).expect("JSON");
+    assert_eq!(answer["choices"][0]["finish_reason"], "length");
+    let content = answer["choices"][0]["message"]["content"].as_str().expect("text");
+    assert_eq!(content.len(), 24 * piece.len());
+    assert_eq!(answer["usage"]["completion_tokens"], 25);
 }
 
 #[tokio::test(start_paused = true)]

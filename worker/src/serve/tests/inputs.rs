@@ -28,6 +28,11 @@ async fn a_bad_request_names_its_parameter() {
         (json!({"reasoning_effort": "hard"}), "reasoning_effort"),
         (json!({"parallel_tool_calls": "no"}), "parallel_tool_calls"),
         (json!({"web_search_options": {}}), "web_search_options"),
+        (json!({"guided_json": {}}), "guided_json"),
+        (json!({"guided_regex": "a"}), "guided_regex"),
+        (json!({"guided_choice": ["a"]}), "guided_choice"),
+        (json!({"guided_grammar": "a"}), "guided_grammar"),
+        (json!({"structured_outputs": {"json": {}}}), "structured_outputs"),
         (json!({"logit_bias": {"word": 3}}), "logit_bias"),
         (json!({"tool_choice": "required"}), "tool_choice"),
         (json!({"tool_choice": {"type": "function", "function": {"name": "f"}}}), "tool_choice"),
@@ -82,11 +87,41 @@ async fn a_choice_of_tools_that_cannot_be_kept_is_refused() {
         json!({"tool_choice": {"type": "custom", "custom": {"name": "c"}}, "tools": web_search}),
         json!({"tool_choice": {"type": "web_search"}, "tools": web_search}),
         json!({"tool_choice": allowed("required", "g"), "tools": [tool(&json!({}))]}),
+        json!({"tool_choice": allowed("auto", "g"), "tools": [tool(&json!({}))]}),
+        json!({"tool_choice": allowed("auto", "g")}),
     ];
     let (rig, _) = Rig::played(Vec::new());
     for more in table {
         let (status, error) = refusal(&rig, request(&chat(&more))).await;
         assert_eq!((status, error["param"].as_str()), (400, Some("tool_choice")), "{more}");
+    }
+}
+
+#[tokio::test]
+async fn engines_complaints_about_functions_use_the_requests_words() {
+    let functions = json!({"functions": [{"name": "f"}], "function_call": {"name": "f"}});
+    let tools = json!({"tools": [tool(&json!({}))], "tool_choice": "required"});
+    let table = [
+        ("tool_choice", &functions, "function_call"),
+        ("tools", &functions, "functions"),
+        ("messages", &functions, "messages"),
+        ("tool_choice", &tools, "tool_choice"),
+        ("tools", &tools, "tools"),
+    ];
+    for (said, more, told) in table {
+        let complaint = EngineError::InvalidRequest {
+            message: "it cannot be enforced".to_owned(),
+            param: Some(said.to_owned()),
+            code: "invalid_value",
+        };
+        let rig = Rig::over(Arc::new(Played::refusing(complaint.clone())));
+        let (status, error) = refusal(&rig, request(&chat(more))).await;
+        assert_eq!((status, error["param"].as_str()), (400, Some(told)));
+
+        let (rig, _) = Rig::played(vec![started(), EngineEvent::Failed(complaint)]);
+        let frames = rig.frames(&chat(more)).await;
+        let payload: Value = serde_json::from_slice(&frames[0].payload).expect("JSON");
+        assert_eq!(payload["error"]["param"].as_str(), Some(told), "after the start");
     }
 }
 

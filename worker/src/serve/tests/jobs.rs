@@ -1,5 +1,7 @@
 //! What reaches the engine.
 
+use cocoon_attest::receipt::params_commitment;
+
 use super::*;
 use crate::engine::{Constraint, Input, Reasoning, ToolChoice};
 
@@ -141,6 +143,90 @@ async fn efforts_become_steps_of_reasoning() {
     for (effort, expected) in table {
         assert_eq!(job(&json!({"reasoning_effort": effort})).await.reasoning, expected, "{effort}");
     }
+}
+
+#[tokio::test]
+async fn other_servers_names_for_reasoning_are_known() {
+    let thinking = |is_on: bool| json!({"chat_template_kwargs": {"enable_thinking": is_on}});
+    let table = [
+        (thinking(false), Reasoning::Off),
+        (thinking(true), Reasoning::Medium),
+        (json!({"chat_template_kwargs": {"other": 1}}), Reasoning::Default),
+        (json!({"reasoning": {"effort": "high"}}), Reasoning::High),
+        (json!({"reasoning": {"enabled": false}}), Reasoning::Off),
+        (json!({"reasoning": {"enabled": true, "exclude": true}}), Reasoning::Medium),
+        (json!({"reasoning": {"max_tokens": 9}}), Reasoning::Default),
+        (json!({"reasoning": {"effort": "low"}, "reasoning_effort": "high"}), Reasoning::High),
+        (json!({"reasoning": {"effort": "low", "enabled": false}}), Reasoning::Low),
+    ];
+    for (more, expected) in table {
+        assert_eq!(job(&more).await.reasoning, expected, "{more}");
+    }
+    let (rig, _) = Rig::played(Vec::new());
+    for (more, param) in [
+        (
+            json!({"chat_template_kwargs": {"enable_thinking": "no"}}),
+            "chat_template_kwargs.enable_thinking",
+        ),
+        (json!({"reasoning": {"effort": "much"}}), "reasoning.effort"),
+        (json!({"reasoning": true}), "reasoning"),
+    ] {
+        let (status, error) = rig.refused_at(headers::CHAT_PATH, &chat(&more)).await;
+        assert_eq!((status, error["param"].as_str()), (400, Some(param)));
+    }
+}
+
+#[tokio::test]
+async fn the_receipt_commits_to_the_parameters_in_effect() {
+    let schema = json!({"type": "object", "properties": {"z": {}, "a": {}}});
+    let digest = "fff065f15367c0654fc7aa9f5ebf91dcd2f0d78df7b2c0f2c93f126e4f9c3f9e";
+    let function = json!({"type": "function", "function": {"name": "f"}});
+    let plain = json!({"temperature": 0.5, "seed": 3, "stop": "x", "logit_bias": {"7": -1}});
+    let shaped = json!({"reasoning_effort": "low", "logprobs": true, "response_format":
+        {"type": "json_schema", "json_schema": {"name": "n", "schema": schema}}});
+    let called = json!({"tools": [function], "tool_choice": function, "max_tokens": 5,
+        "parallel_tool_calls": false, "response_format": {"type": "json_object"}});
+    let tail = |choice: &str, parallel: bool, reasoning: &str, constraint: &str| {
+        format!(
+            r#""tool_choice":{choice},"parallel_tool_calls":{parallel},"reasoning":"{reasoning}","constraint":"{constraint}"}}"#
+        )
+    };
+    let table = [
+        (
+            plain,
+            r#"{"temperature":0.5,"top_p":1.0,"seed":3,"presence_penalty":0.0,"frequency_penalty":0.0,"max_tokens":100,"stop":["x"],"logprobs":null,"logit_bias":[[7,-1.0]],"#,
+            tail(r#""auto""#, true, "default", "none"),
+        ),
+        (
+            shaped,
+            r#"{"temperature":1.0,"top_p":1.0,"seed":null,"presence_penalty":0.0,"frequency_penalty":0.0,"max_tokens":100,"stop":[],"logprobs":0,"logit_bias":[],"#,
+            tail(r#""auto""#, true, "low", &format!("json_schema:{digest}")),
+        ),
+        (
+            called,
+            r#"{"temperature":1.0,"top_p":1.0,"seed":null,"presence_penalty":0.0,"frequency_penalty":0.0,"max_tokens":5,"stop":[],"logprobs":null,"logit_bias":[],"#,
+            tail(r#"{"function":"f"}"#, false, "default", "json_object"),
+        ),
+    ];
+    for (more, head, tail) in table {
+        let (rig, _) = Rig::played(vec![started(), finished(FinishReason::Stop, 1)]);
+        let body = chat(&more);
+        let frames = rig.frames(&body).await;
+        let receipt = receipt_in(&frames);
+        let core = rig.verified(&receipt, &body, &frames);
+        let params = format!("{head}{tail}");
+        let expected = params_commitment(&receipt.salt, params.as_bytes());
+        assert_eq!(core.params_digest, Digest::from_bytes(expected), "{params}");
+    }
+}
+
+#[tokio::test]
+async fn flat_functions_are_taken() {
+    let flat = json!({"type": "function", "name": "f", "parameters": {"type": "object"}});
+    let job = job(&json!({"tools": [flat]})).await;
+    let expected = json!({"type": "function", "function":
+        {"name": "f", "parameters": {"type": "object"}}});
+    assert_eq!(conversation(&job).1, [expected]);
 }
 
 #[tokio::test]

@@ -243,6 +243,38 @@ async fn what_needs_storage_is_refused_by_name() {
 }
 
 #[tokio::test]
+async fn parameters_of_other_endpoints_are_refused_with_the_name_of_their_own() {
+    let format = json!({"type": "json_object"});
+    for (param, value, named) in [
+        ("response_format", format, "'text.format'"),
+        ("max_tokens", json!(5), "'max_output_tokens'"),
+        ("max_completion_tokens", json!(5), "'max_output_tokens'"),
+        ("reasoning_effort", json!("low"), "'reasoning.effort'"),
+        ("messages", json!([]), "'input'"),
+        ("functions", json!([]), "'tools'"),
+        ("function_call", json!("auto"), "'tool_choice'"),
+        ("guided_json", json!({}), "'text.format'"),
+        ("n", json!(2), "one answer"),
+        ("n", json!("1"), "one answer"),
+        ("stop", json!("a"), "chat completions"),
+        ("seed", json!(0), "chat completions"),
+        ("logit_bias", json!({}), "chat completions"),
+    ] {
+        let (rig, _) = Rig::played(Vec::new());
+        let mut body = responses(&json!({}));
+        body[param] = value;
+        let (status, error) = refusal(&rig, &body).await;
+        assert_eq!((status, error["param"].as_str()), (400, Some(param)));
+        assert_eq!(error["code"], "unsupported_parameter");
+        assert!(error["message"].as_str().expect("a message").contains(named), "{error}");
+        body[param] = Value::Null;
+        let (rig, _) = Rig::played(vec![started()]);
+        assert_eq!(send(&rig, &body).await.status(), 200, "null is absence");
+    }
+    planned(&json!({"n": 1, "top_k": 5, "min_tokens": 2, "ignore_eos": true})).await;
+}
+
+#[tokio::test]
 async fn parts_that_are_no_text_are_refused_by_their_place() {
     let image = json!({"type": "input_image", "image_url": "data:"});
     let text = json!({"type": "input_text", "text": "see"});

@@ -148,6 +148,74 @@ async fn thoughts_text_and_calls_are_told_in_their_order() {
     assert_eq!(events, expected);
 }
 
+/// The type, the index inside the item and the text of what is told of thoughts.
+fn told(event: &Value) -> (&str, &Value, &str) {
+    let kind = event["type"].as_str().expect("a type");
+    let is_summary = kind.contains("summary");
+    let index = &event[if is_summary { "summary_index" } else { "content_index" }];
+    if let Some(kind) = event["part"]["type"].as_str() {
+        assert_eq!(kind, if is_summary { "summary_text" } else { "reasoning_text" });
+    }
+    let texts = [&event["delta"], &event["text"], &event["part"]["text"]];
+    (kind, index, texts.iter().find_map(|text| text.as_str()).expect("a text"))
+}
+
+#[tokio::test]
+async fn thoughts_are_their_summary_where_one_is_asked_for() {
+    for word in ["auto", "concise", "detailed"] {
+        let said = vec![
+            started(),
+            thought("h", 1),
+            thought("m", 2),
+            delta("so", 3),
+            finished(FinishReason::Stop, 3),
+        ];
+        let more = json!({"reasoning": {"summary": word}});
+        let events = streamed(&Rig::played(said.clone()).0, &more).await;
+        assert_eq!(events[2]["item"]["summary"], json!([]));
+        let zero = &json!(0);
+        let expected = [
+            ("response.content_part.added", zero, ""),
+            ("response.reasoning_summary_part.added", zero, ""),
+            ("response.reasoning_text.delta", zero, "hm"),
+            ("response.reasoning_summary_text.delta", zero, "hm"),
+            ("response.reasoning_text.done", zero, "hm"),
+            ("response.content_part.done", zero, "hm"),
+            ("response.reasoning_summary_text.done", zero, "hm"),
+            ("response.reasoning_summary_part.done", zero, "hm"),
+        ];
+        assert_eq!(events[3..11].iter().map(told).collect::<Vec<_>>(), expected);
+        for event in &events[3..11] {
+            assert_eq!((&event["item_id"], &event["output_index"]), (&json!(REASONING_ID), zero));
+        }
+        let item = json!({"type": "reasoning", "id": REASONING_ID, "status": "completed",
+            "summary": [{"type": "summary_text", "text": "hm"}],
+            "content": [{"type": "reasoning_text", "text": "hm"}]});
+        assert_eq!(
+            (types(&events[11..12]), &events[11]["item"]),
+            (vec!["response.output_item.done"], &item)
+        );
+        let last = events.last().expect("an end");
+        assert_eq!(
+            (&last["response"]["output"][0], &last["response"]["reasoning"]["summary"]),
+            (&item, &json!(word))
+        );
+        let whole = answer(&Rig::played(said).0, &responses(&more)).await;
+        assert_eq!(whole["output"][0], item);
+    }
+}
+
+#[tokio::test]
+async fn the_padding_of_summaries_hides_their_lengths_too() {
+    let said = vec![started(), thought("hm", 1), finished(FinishReason::Stop, 1)];
+    let body = responses(&json!({"stream": true, "reasoning": {"summary": "auto"}}));
+    let frames = answer_frames(&Rig::played(said).0, &body).await;
+    let text = String::from_utf8(payloads(&frames)).expect("text");
+    let delta =
+        text.lines().find(|line| line.contains(r#""response.reasoning_summary_text.delta""#));
+    assert!(delta.expect("a delta").contains("obfuscation"));
+}
+
 #[tokio::test]
 async fn a_stream_ends_in_the_object_of_the_whole_answer() {
     let events = || {

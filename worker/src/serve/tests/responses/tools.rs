@@ -37,8 +37,6 @@ async fn choices_reach_the_engine() {
         (json!({"type": "custom", "name": "c"}), (all(), named("c"))),
         (allowed("auto", pair.clone()), (two(), ToolChoice::Auto)),
         (allowed("required", pair), (two(), ToolChoice::Required)),
-        (allowed("auto", json!([{"type": "web_search"}])), (Vec::new(), ToolChoice::Auto)),
-        (allowed("auto", json!([{"type": "custom", "name": "g"}])), (Vec::new(), ToolChoice::Auto)),
     ] {
         assert_eq!(offered(&tools, &choice).await, expected, "{choice}");
     }
@@ -49,13 +47,17 @@ async fn a_choice_that_cannot_be_kept_is_refused() {
     let grammar = json!({"type": "custom", "name": "p",
         "format": {"type": "grammar", "syntax": "lark", "definition": "start: /a/"}});
     let tools = json!([function("f"), grammar, {"type": "web_search"}]);
-    let none = json!({"type": "allowed_tools", "mode": "required", "tools": [{"type": "mcp"}]});
+    let allowed =
+        |mode: &str, tool: Value| json!({"type": "allowed_tools", "mode": mode, "tools": [tool]});
     for (choice, param, code) in [
         (json!({"type": "function", "name": "g"}), "tool_choice", "invalid_value"),
         (json!({"type": "custom", "name": "f"}), "tool_choice", "invalid_value"),
         (json!({"type": "custom", "name": "p"}), "tool_choice", "invalid_value"),
         (json!({"type": "web_search"}), "tool_choice", "unsupported_parameter"),
-        (none, "tool_choice", "unsupported_parameter"),
+        (allowed("required", json!({"type": "mcp"})), "tool_choice", "invalid_value"),
+        (allowed("auto", json!({"type": "web_search"})), "tool_choice", "invalid_value"),
+        (allowed("auto", function("g")), "tool_choice", "invalid_value"),
+        (allowed("auto", json!({"type": "custom", "name": "f"})), "tool_choice", "invalid_value"),
     ] {
         let more = json!({"tools": tools, "tool_choice": choice});
         assert_eq!(refused(&more).await, (param.to_owned(), code.to_owned()), "{choice}");
