@@ -26,11 +26,11 @@ REFUSALS = {
     "context_length_exceeded": None,
     "empty_array": None,
     # Two fields that do not go together, and schemas within the schema.
-    "invalid_value": ("tools", "tool_choice", "function_call", "logit_bias", "top_logprobs", "response_format", "text", "prompt", "input",
+    "invalid_value": ("tools", "functions", "tool_choice", "function_call", "logit_bias", "top_logprobs", "response_format", "text", "prompt", "input",
                       "messages", "stop", "dimensions", "expires_at", "after"),
     # Characters in the schema, bytes in the gateway.
     "string_above_max_length": None,
-    "unsupported_parameter": ("tools", "tool_choice", "function_call", "response_format", "text", "dimensions", "best_of"),
+    "unsupported_parameter": ("tools", "functions", "tool_choice", "function_call", "response_format", "text", "dimensions", "best_of"),
     "item_not_found": ("input",),
     "integer_out_of_range": ("n",),
     "invalid_proof": None,

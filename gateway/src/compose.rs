@@ -249,7 +249,6 @@ impl Parts<'_> {
         let prices = Arc::new(config.prices.clone());
         let limits = config.limits;
         let rates = Arc::new(Rates::new(limits.rates, self.clock.clone()));
-        let shares = Arc::new(Shares::new(limits.requests_per_wallet));
         let parts = ApiParts {
             authenticator: Arc::new(authenticator),
             body_budget: BodyBudget::new(limits.body_bytes_in_flight),
@@ -257,11 +256,11 @@ impl Parts<'_> {
             clock: self.clock.clone(),
             dispatcher: self.dispatcher(config, prices, rates.clone(), jobs),
             fleet: self.fleet.clone(),
-            idempotency: self.idempotency(config, shares.clone()),
+            idempotency: self.idempotency(config),
             keys: key_table,
             lifecycle: self.stages.edge.clone(),
             rates,
-            shares,
+            shares: Arc::new(Shares::new(limits.requests_per_wallet)),
             sign_in: Arc::new(sign_in),
             started_at: StartedAt(self.clock.now()),
             store: self.store.clone(),
@@ -275,12 +274,11 @@ impl Parts<'_> {
         Ok(edge::wrap(api::router(parts), &edge))
     }
 
-    fn idempotency(&self, config: &Config, shares: Arc<Shares>) -> Arc<Idempotency> {
+    fn idempotency(&self, config: &Config) -> Arc<Idempotency> {
         Idempotency::new(IdempotencyParts {
             store: self.store.clone(),
             clock: self.clock.clone(),
             lifecycle: self.stages.edge.clone(),
-            shares,
             limits: config.idempotency,
             client_stall_max: config.limits.client_stall_timeout,
         })

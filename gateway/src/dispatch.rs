@@ -183,8 +183,7 @@ impl Dispatcher {
         }
         let body_bytes = call.body.len();
         let plan = plan::plan(&peek, body_bytes, price, served.context_length, &self.limits);
-        let worst = plan.prompt_max.saturating_add(u64::from(plan.completion_max));
-        let tokens = self.rates.tokens(call.principal.wallet, worst)?;
+        let tokens = self.rates.tokens(call.principal.wallet, plan.work_max())?;
         let saturated = || DispatchError::Saturated { retry_after_ms: attempt::RETRY_AFTER_MS };
         let slot = self.endings.clone().try_reserve_owned().map_err(|_| saturated())?;
         let Some(seat) = self.live.enter(call.request_id) else {
@@ -202,6 +201,7 @@ impl Dispatcher {
             price: plan.price,
             prompt_max: plan.prompt_max,
             completion_max: plan.completion_max,
+            readings: plan.readings,
             is_streamed: peek.stream,
             pay_blind,
             commission_bp: self.limits.commission_bp,

@@ -30,7 +30,7 @@ use tokio::sync::{Semaphore, oneshot};
 
 use crate::auth::bearer_key;
 use crate::edge::problem::Problem;
-use crate::edge::share::Shares;
+use crate::edge::share::Share;
 
 mod audience;
 mod derived;
@@ -79,7 +79,6 @@ pub struct IdempotencyParts {
     pub clock: Arc<dyn Clock>,
     /// Where requests go on that their client has left.
     pub lifecycle: Lifecycle,
-    pub shares: Arc<Shares>,
     pub limits: IdempotencyLimits,
     /// How long a stream may wait for its client before the dispatcher ends it.
     pub client_stall_max: Duration,
@@ -90,7 +89,6 @@ pub struct Idempotency {
     store: Store,
     clock: Arc<dyn Clock>,
     lifecycle: Lifecycle,
-    shares: Arc<Shares>,
     limits: IdempotencyLimits,
     client_patience: Duration,
     live: LiveClaims,
@@ -110,6 +108,8 @@ pub struct KeyedRequest {
     pub claimant: Claimant,
     pub request_id: RequestId,
     pub wallet: WalletAddress,
+    /// It stays with the request when the client goes.
+    pub share: Share,
     /// The path of its endpoint.
     pub endpoint: &'static str,
     pub body: Bytes,
@@ -129,12 +129,11 @@ impl Claimant {
 
 impl Idempotency {
     pub fn new(parts: IdempotencyParts) -> Arc<Self> {
-        let IdempotencyParts { store, clock, lifecycle, shares, limits, client_stall_max } = parts;
+        let IdempotencyParts { store, clock, lifecycle, limits, client_stall_max } = parts;
         Arc::new(Self {
             store,
             clock,
             lifecycle,
-            shares,
             limits,
             // Before the dispatcher's own patience ends, which would end the request.
             client_patience: client_stall_max * 3 / 4,
@@ -160,8 +159,8 @@ impl Idempotency {
         request: KeyedRequest,
         run: Run,
     ) -> Result<Response, Problem> {
-        let KeyedRequest { claimant: Claimant { derived }, request_id, wallet, endpoint, body } =
-            request;
+        let KeyedRequest { claimant, request_id, wallet, share, endpoint, body } = request;
+        let Claimant { derived } = claimant;
         let bytes = body.len();
         let authenticate = move || (derived.request_mac(endpoint, &body), derived);
         let (request_mac, derived) =
@@ -197,9 +196,9 @@ impl Idempotency {
                 return Err(IdempotencyError::TooManyKeys { rows_max }.into());
             }
         }
-        let recording = Recording { idempotency: Arc::clone(self), derived, seat, wallet };
+        let recording = Recording { idempotency: Arc::clone(self), derived, seat };
         let (client, answered) = oneshot::channel();
-        self.lifecycle.spawn("idempotent", recording.perform(run, client));
+        self.lifecycle.spawn("idempotent", recording.perform(run, client, share));
         answered.await.unwrap_or(Err(IdempotencyError::CutShort.into()))
     }
 

@@ -31,7 +31,8 @@ const SWEEP_PAUSE: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RateLimits {
     pub requests_per_minute: u64,
-    /// Prompt and completion tokens together.
+    /// Prompt and completion tokens together, the prompt's once for each choice: what a worker has
+    /// to work through, not what is charged.
     pub tokens_per_minute: u64,
 }
 

@@ -45,8 +45,10 @@ pub struct Peek<'a> {
     pub prompts: u32,
     /// Messages, or items of an `input` that is a list; 0 of completions and embeddings.
     pub items: u32,
-    /// Elements of `tools`.
+    /// Elements of `tools` and of a chat's `functions`, which are tools by their older name.
     pub tools: u32,
+    /// How many of them are elements of `functions`.
+    pub functions: u32,
 }
 
 /// Reads the body of a request to `endpoint`.
@@ -95,6 +97,7 @@ struct Fields<'a> {
     older_limit: Slot<'a>,
     n: Slot<'a>,
     tools: Slot<'a>,
+    functions: Slot<'a>,
 }
 
 impl<'a> Fields<'a> {
@@ -110,6 +113,7 @@ impl<'a> Fields<'a> {
             (ChatCompletions, "max_tokens") => Some(&mut self.older_limit),
             (ChatCompletions | Completions, "n") => Some(&mut self.n),
             (ChatCompletions | Responses, "tools") => Some(&mut self.tools),
+            (ChatCompletions, "functions") => Some(&mut self.functions),
             _ => None,
         }
     }
@@ -137,11 +141,8 @@ impl<'a> Fields<'a> {
         let wanted = self.limit.tokens(endpoint.limit_param().unwrap_or_default())?;
         let older = self.older_limit.tokens("max_tokens")?;
         let usual = (endpoint == Endpoint::Completions).then_some(COMPLETIONS_TOKENS_DEFAULT);
-        let tools = match self.tools.once("tools")? {
-            Shape::Null => 0,
-            Shape::Array(elements) => elements.count,
-            other => return Err(other.is_not("tools", "an array")),
-        };
+        let functions = self.functions.elements("functions")?;
+        let tools = self.tools.elements("tools")?.saturating_add(functions);
         let choices = match endpoint {
             Endpoint::Embeddings => 0,
             _ => choices(self.n.choices("n")?, prompts)?,
@@ -155,6 +156,7 @@ impl<'a> Fields<'a> {
             prompts,
             items,
             tools,
+            functions,
         })
     }
 }

@@ -11,6 +11,7 @@ use crate::auth::Principal;
 use crate::dispatch::{Call, DispatchError};
 use crate::edge::body;
 use crate::edge::problem::Problem;
+use crate::edge::share::Share;
 use crate::idempotency::{Claimant, KeyedRequest, Run};
 
 pub(super) async fn chat_completions(asked: Asked) -> Result<Response, Problem> {
@@ -36,6 +37,8 @@ const LARGE_BODY_BYTES: usize = 1 << 20;
 pub(super) struct Asked {
     principal: Principal,
     request_id: RequestId,
+    /// Of its wallet's running requests.
+    share: Share,
     request: Request,
     parts: ApiParts,
 }
@@ -49,8 +52,10 @@ impl FromRequest<ApiParts> for Asked {
         let principal = Principal::from_request_parts(&mut head, parts).await?;
         let request_id = head.extensions.get::<RequestId>().copied();
         let request_id = request_id.expect("the edge names every request");
+        // Without one the key was made while the request came in.
+        let share = head.extensions.remove::<Share>().ok_or(Problem::ShareTaken)?;
         let request = Request::from_parts(head, body);
-        Ok(Self { principal, request_id, request, parts: parts.clone() })
+        Ok(Self { principal, request_id, share, request, parts: parts.clone() })
     }
 }
 
@@ -71,7 +76,7 @@ impl Asked {
     }
 
     async fn serve(self, endpoint: Endpoint) -> Result<Response, Problem> {
-        let Self { principal, request_id, request, parts } = self;
+        let Self { principal, request_id, share, request, parts } = self;
         let claimant = Claimant::read(request.headers())?;
         // What is too large altogether is refused for that.
         let large = LARGE_BODY_BYTES + 1..=parts.body_limits.bytes_max;
@@ -85,7 +90,7 @@ impl Asked {
         let run: Run = Box::pin(async move { Ok(dispatcher.answer(call).await?) });
         let Some(claimant) = claimant else { return run.await };
         let (wallet, endpoint) = (principal.wallet, endpoint.path());
-        let keyed = KeyedRequest { claimant, request_id, wallet, endpoint, body: asked };
+        let keyed = KeyedRequest { claimant, request_id, wallet, share, endpoint, body: asked };
         parts.idempotency.answer(keyed, run).await
     }
 }

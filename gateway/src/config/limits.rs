@@ -20,7 +20,10 @@ pub struct Limits {
     pub requests_in_flight: usize,
     /// Of those, what one wallet's keys and sessions may run together.
     pub requests_per_wallet: usize,
-    /// `requests_per_minute` and `tokens_per_minute` of one wallet, for inference.
+    /// `requests_per_minute` and `tokens_per_minute` of one wallet, for inference. A prompt's tokens
+    /// count once for each choice, because a worker reads it so often; it is charged once. So the
+    /// tokens of a minute have to hold the largest request that is to be served: the model's
+    /// context × choices, at most, and what they generate.
     pub rates: RateLimits,
     /// Bytes of an inference request's body; at most 32 MiB.
     pub body_bytes: usize,

@@ -14,7 +14,7 @@ use cocoon_attest::receipt::LeaseFacts;
 use cocoon_fleet::{Pick, Unavailable};
 use cocoon_openai_wire::endpoint::Endpoint;
 use cocoon_openai_wire::error::ErrorBody;
-use cocoon_primitives::{WalletAddress, WorkerId};
+use cocoon_primitives::{RequestId, WalletAddress, WorkerId};
 use cocoon_runtime::{propagation, semconv};
 use cocoon_uplink_wire::{Frame, FrameKind, frame, headers};
 use futures_util::future::BoxFuture;
@@ -26,7 +26,7 @@ use tracing::Instrument;
 use super::Dispatcher;
 use super::error::DispatchError;
 use super::frames::{Break, Frames, Reset, Upstream};
-use super::place::Place;
+use super::place::{Place, strike};
 use super::relay::{Fault, WorkerError};
 use super::stream::Stream;
 use super::ticket::{Agreement, Service, Ticket, Verdict};
@@ -36,7 +36,7 @@ use crate::uplink::{LinkError, WorkerLink, lock};
 /// What a full worker is assumed to need where it does not say.
 pub(crate) const RETRY_AFTER_MS: u64 = 1000;
 /// The longest list of left-out tools that is passed on.
-const DROPPED_TOOLS_BYTES_MAX: usize = 4096;
+const DROPPED_TOOLS_BYTES_MAX: usize = 1024;
 /// How long a refusal's body may take.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -70,10 +70,70 @@ impl Candidate {
 
 /// Why one worker did not begin an answer.
 enum Refusal {
-    /// Another worker may do better; `is_fault` where this one did worse than being full.
-    Retry { error: DispatchError, is_fault: bool },
+    /// It is full: another worker may do better.
+    Busy(DispatchError),
+    /// It is at fault: another worker may do better.
+    Fault(DispatchError),
+    /// Its engine crashed, by its own fault or by the request's.
+    Crash(WorkerError),
     /// No worker would do better.
     Final(DispatchError),
+}
+
+/// What came of the workers that were asked so far.
+#[derive(Default)]
+struct Trail {
+    asked: Vec<WorkerId>,
+    last_error: Option<DispatchError>,
+    /// Whose engine crashed over the request. The next worker shows whose fault it was.
+    crashed: Option<(WorkerId, WorkerError)>,
+}
+
+impl Trail {
+    /// Notes a refusal; false where nobody else is to be asked. A request whose second worker
+    /// fails too after a crash has had its chance, and two crashes are the request's own doing:
+    /// a client that knows such a request must not have every worker passed over with it.
+    fn note(&mut self, refusal: Refusal, place: &Place, request: RequestId) -> bool {
+        let worker = place.worker();
+        let (error, goes_on) = match (refusal, &mut self.crashed) {
+            (Refusal::Final(error), _) => (error, false),
+            (Refusal::Busy(error), _) => (error, true),
+            (Refusal::Crash(_), crashed @ Some(_)) => (last_crash(crashed.take()), false),
+            (Refusal::Crash(error), crashed @ None) => {
+                *crashed = Some((worker, error.clone()));
+                (error.into(), true)
+            }
+            (Refusal::Fault(error), crashed) => {
+                place.strike();
+                match crashed {
+                    Some(_) => (last_crash(crashed.clone()), false),
+                    None => (error, true),
+                }
+            }
+        };
+        if goes_on {
+            tracing::warn!(
+                request.id = %request, worker.id = %worker, cause = %error,
+                "worker {worker} did not answer {request}"
+            );
+            metrics::counter!("cocoon_chat_retries_total").increment(1);
+        }
+        self.last_error = Some(error);
+        goes_on
+    }
+
+    /// Nobody else crashed over the request, so the one who did is at fault.
+    fn blame(&mut self, dispatcher: &Dispatcher) {
+        if let Some((worker, _)) = self.crashed.take() {
+            strike(&dispatcher.fleet, worker, &*dispatcher.clock);
+        }
+    }
+}
+
+/// What a client is told that must not send the request again.
+fn last_crash(crashed: Option<(WorkerId, WorkerError)>) -> DispatchError {
+    let told = crashed.map(|(_, error)| WorkerError { retryable: false, ..error }.into());
+    told.unwrap_or(DispatchError::WorkerLost)
 }
 
 /// Asks the workers that `choose` names, given who was asked before, until one begins to answer.
@@ -85,24 +145,23 @@ pub(crate) async fn open(
     mut choose: impl FnMut(&Agreement, &[WorkerId]) -> Result<Candidate, Unavailable>,
 ) -> Result<Stream, DispatchError> {
     let agreement = ticket.agreement().clone();
-    let mut asked: Vec<WorkerId> = Vec::new();
-    let mut last_error = None;
+    let mut trail = Trail::default();
     for attempt in 0..dispatcher.limits.attempts_max {
         if Instant::now() >= dispatcher.first_token_end(&agreement) {
             // Nobody is asked for what cannot come in time.
             break;
         }
-        let candidate = match choose(&agreement, &asked) {
+        let candidate = match choose(&agreement, &trail.asked) {
             Ok(candidate) => candidate,
             Err(unavailable) => {
-                last_error.get_or_insert_with(|| unavailable.into());
+                trail.last_error.get_or_insert_with(|| unavailable.into());
                 break;
             }
         };
         let Candidate { worker, lease, payee, acknowledge, send } = candidate;
         let (fleet, clock) = (dispatcher.fleet.clone(), dispatcher.clock.clone());
         let place = Place::new(fleet, clock, worker, lease.lease_id);
-        asked.push(worker);
+        trail.asked.push(worker);
         let terms = agreement.terms(payee);
         let service = Service { worker, lease, attempt, terms, prompt: None, acknowledge };
         ticket.assign(Some(service));
@@ -117,32 +176,23 @@ pub(crate) async fn open(
         let begun = begin(&dispatcher, send, &body, &mut ticket).instrument(span).await;
         match begun {
             Ok(Begun { frames, first, dropped_tools }) => {
+                trail.blame(&dispatcher);
                 let stream = Stream::new(frames, first, place, ticket, dispatcher.pace());
                 return Ok(stream.with_dropped_tools(dropped_tools));
             }
-            Err(Refusal::Final(error)) => {
+            Err(refusal) => {
                 // Nothing was delivered, and the row may not even name this worker.
                 ticket.assign(None);
-                last_error = Some(error);
-                break;
-            }
-            Err(Refusal::Retry { error, is_fault }) => {
-                tracing::warn!(
-                    request.id = %agreement.request_id, worker.id = %worker, attempt,
-                    cause = %error, "worker {worker} did not answer {}", agreement.request_id
-                );
-                metrics::counter!("cocoon_chat_retries_total").increment(1);
-                if is_fault {
-                    place.strike();
+                if !trail.note(refusal, &place, agreement.request_id) {
+                    break;
                 }
-                last_error = Some(error);
-                ticket.assign(None);
             }
         }
     }
+    trail.blame(&dispatcher);
     // The reservation goes back before the client hears of the failure.
     drop(ticket.close(Verdict::Refused).await);
-    Err(last_error.unwrap_or(DispatchError::NoWorker))
+    Err(trail.last_error.unwrap_or(DispatchError::NoWorker))
 }
 
 /// An answer that has begun.
@@ -191,9 +241,9 @@ async fn begin(
         Ok(Ok(response)) => response,
         Ok(Err(error)) => {
             tracing::debug!(cause = %error, "the link failed");
-            return Err(retry(DispatchError::WorkerLost));
+            return Err(Refusal::Fault(DispatchError::WorkerLost));
         }
-        Err(_) => return Err(retry(DispatchError::Deadline)),
+        Err(_) => return Err(Refusal::Fault(DispatchError::Deadline)),
     };
     if response.status() != StatusCode::OK {
         return Err(refusal(response).await);
@@ -201,10 +251,9 @@ async fn begin(
     let prompt =
         prompt_tokens(response.headers(), agreement.prompt_max).map_err(|fault| faulty(&fault))?;
     ticket.set_prompt(prompt);
-    let dropped_tools = response.headers().get(headers::DROPPED_TOOLS).cloned();
-    let dropped_tools = dropped_tools.filter(|tools| tools.len() <= DROPPED_TOOLS_BYTES_MAX);
+    let dropped_tools = dropped_tools(response.headers());
     let mut frames = Frames::new(response.into_body(), frame::PAYLOAD_BYTES_MAX);
-    let first = first_frame(dispatcher, &agreement, until, &mut frames).await?;
+    let first = first_frame(dispatcher, ticket, until, &mut frames).await?;
     Ok(Begun { frames, first, dropped_tools })
 }
 
@@ -212,30 +261,41 @@ async fn begin(
 /// first token there is an end to it.
 async fn first_frame(
     dispatcher: &Dispatcher,
-    agreement: &Agreement,
+    ticket: &mut Ticket,
     mut until: Instant,
     frames: &mut Frames,
 ) -> Result<Frame, Refusal> {
+    let agreement = ticket.agreement().clone();
+    let mut generated = 0;
     loop {
         let next = timeout_at(until, poll_fn(|cx| frames.poll_next(cx))).await;
         match next {
-            Err(_) => return Err(retry(DispatchError::Deadline)),
+            Err(_) => return Err(Refusal::Fault(DispatchError::Deadline)),
             Ok(None) | Ok(Some(Err(Break::Reset(_) | Break::Cut))) => {
-                return Err(retry(DispatchError::WorkerLost));
+                return Err(Refusal::Fault(DispatchError::WorkerLost));
             }
             Ok(Some(Err(Break::Malformed(error)))) => return Err(faulty(&error.into())),
             Ok(Some(Ok(frame))) => match frame.kind {
                 FrameKind::Heartbeat => {
+                    generated = generated.max(frame.cumulative);
                     let patience = Instant::now() + dispatcher.limits.silence_max;
                     let is_waiting = frame.cumulative == 0 && agreement.completion_max > 0;
                     let end = if is_waiting {
-                        dispatcher.first_token_end(agreement)
+                        dispatcher.first_token_end(&agreement)
                     } else {
                         agreement.deadline
                     };
                     until = end.min(until.max(patience));
                 }
-                FrameKind::Error => return Err(failure(&frame)),
+                FrameKind::Error => {
+                    let refusal = failure(&frame);
+                    // A client that fails its requests on purpose works workers for nothing, and
+                    // no faster than its rate allows.
+                    if matches!(refusal, Refusal::Final(_)) && generated.max(frame.cumulative) > 0 {
+                        ticket.use_up_rate();
+                    }
+                    return Err(refusal);
+                }
                 FrameKind::Data | FrameKind::Receipt => return Ok(frame),
             },
         }
@@ -256,6 +316,14 @@ fn request(agreement: &Agreement, service: &Service, body: &Bytes) -> Request<Fu
         .expect("the parts of the request are constants, numbers and checked text");
     propagation::inject_current(request.headers_mut());
     request
+}
+
+/// The tools that a worker says it left out, where that is a list of names as clients may read it.
+fn dropped_tools(head: &HeaderMap) -> Option<HeaderValue> {
+    let tools = head.get(headers::DROPPED_TOOLS)?;
+    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"_.:, -".contains(byte);
+    let is_list = tools.len() <= DROPPED_TOOLS_BYTES_MAX && tools.as_bytes().iter().all(is_plain);
+    is_list.then(|| tools.clone())
 }
 
 /// The prompt's tokens, from the response head; more than the body can become is a fault.
@@ -279,7 +347,7 @@ async fn refusal(response: Response<Upstream>) -> Refusal {
     let until = Instant::now() + REFUSAL_TIMEOUT;
     let body = match timeout_at(until, body.collect()).await {
         Ok(Ok(body)) => body.to_bytes(),
-        Ok(Err(_)) | Err(_) => return retry(DispatchError::WorkerLost),
+        Ok(Err(_)) | Err(_) => return Refusal::Fault(DispatchError::WorkerLost),
     };
     if !(400..=599).contains(&status) {
         return faulty(&Fault::UnreadableHead);
@@ -288,7 +356,8 @@ async fn refusal(response: Response<Upstream>) -> Refusal {
     let Ok(error) = serde_json::from_slice::<ErrorBody>(&body) else {
         return faulty(&Fault::UnreadableError);
     };
-    let error = WorkerError { status, retryable: is_retryable, body: error, event: None };
+    let retryable = is_retryable;
+    let error = WorkerError { status, retryable, generated: 0, body: error, event: None };
     judge(error, retry_after_ms)
 }
 
@@ -301,26 +370,20 @@ fn failure(frame: &Frame) -> Refusal {
 }
 
 fn judge(error: WorkerError, retry_after_ms: u64) -> Refusal {
-    let WorkerError { status, retryable, body, event: _ } = error;
-    let refused = DispatchError::WorkerRefused { status, body: body.to_json().into() };
-    match (retryable, status) {
-        (false, _) => Refusal::Final(refused),
-        // Full, not broken: no mark against the worker.
-        (true, 429 | 503) => {
-            let error = DispatchError::Saturated { retry_after_ms };
-            Refusal::Retry { error, is_fault: false }
-        }
-        (true, _) => Refusal::Retry { error: refused, is_fault: true },
+    if !error.retryable {
+        Refusal::Final(error.into())
+    } else if !error.is_fault() {
+        Refusal::Busy(DispatchError::Saturated { retry_after_ms })
+    } else if error.is_crash() {
+        Refusal::Crash(error)
+    } else {
+        Refusal::Fault(error.into())
     }
-}
-
-fn retry(error: DispatchError) -> Refusal {
-    Refusal::Retry { error, is_fault: true }
 }
 
 fn faulty(fault: &Fault) -> Refusal {
     tracing::error!(cause = %fault, "the worker broke the protocol");
-    retry(DispatchError::WorkerLost)
+    Refusal::Fault(DispatchError::WorkerLost)
 }
 
 impl Dispatcher {

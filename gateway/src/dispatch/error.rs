@@ -26,9 +26,10 @@ pub enum DispatchError {
     NoWorker,
     #[error("every worker, or this gateway, is full")]
     Saturated { retry_after_ms: u64 },
-    /// A worker's own refusal: an OpenAI error object, passed to the client as it is.
+    /// A worker's own refusal: an OpenAI error object, passed to the client as it is. Where it is
+    /// final the same request would end so again.
     #[error("the worker refused with status {status}")]
-    WorkerRefused { status: u16, body: Bytes },
+    WorkerRefused { status: u16, body: Bytes, is_final: bool },
     #[error("the worker was lost before its answer was complete")]
     WorkerLost,
     #[error("the worker broke the protocol")]

@@ -1,6 +1,6 @@
 //! What the tests of dispatch and jobs share: one funded wallet, one request, one worker's key.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -18,7 +18,9 @@ use cocoon_primitives::{
 use cocoon_store::{Reservation, ReserveOutcome, Store};
 use cocoon_uplink_wire::{Frame, FrameKind};
 use futures_util::StreamExt;
+use http::HeaderMap;
 use http_body_util::{BodyExt, StreamBody};
+use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -93,6 +95,7 @@ pub(crate) fn agreement_with(
         price: price(),
         prompt_max: PROMPT_MAX,
         completion_max: COMPLETION_MAX,
+        readings: 1,
         is_streamed,
         pay_blind: [number; 32],
         commission_bp: 1000,
@@ -234,8 +237,51 @@ pub(crate) fn rates() -> Arc<Rates> {
 }
 
 /// What one request holds of such a rate.
-pub(crate) fn tokens() -> TokenHold {
-    rates().tokens(wallet(), PROMPT_MAX + u64::from(COMPLETION_MAX)).unwrap()
+pub(crate) const TOKENS: u64 = PROMPT_MAX + 10;
+
+pub(crate) fn tokens(rates: &Arc<Rates>) -> TokenHold {
+    rates.tokens(wallet(), TOKENS).unwrap()
+}
+
+/// Tokens of the wallet's minute that are gone.
+pub(crate) fn tokens_gone(rates: &Rates) -> u64 {
+    let mut head = HeaderMap::new();
+    rates.write_head(wallet(), &mut head);
+    let left = head["x-ratelimit-remaining-tokens"].to_str().unwrap().parse::<u64>();
+    TOKENS_PER_MINUTE - left.unwrap()
+}
+
+/// Counts strikes against workers, as metrics show them, while its guard lives on this thread.
+#[derive(Default)]
+pub(crate) struct Strikes(Arc<AtomicU64>);
+
+impl Strikes {
+    pub(crate) fn count(&self) -> u64 {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+impl Recorder for Strikes {
+    fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
+        match key.name() {
+            "cocoon_worker_strikes_total" => Counter::from_arc(Arc::clone(&self.0)),
+            _ => Counter::noop(),
+        }
+    }
+
+    fn register_gauge(&self, _: &Key, _: &Metadata<'_>) -> Gauge {
+        Gauge::noop()
+    }
+
+    fn register_histogram(&self, _: &Key, _: &Metadata<'_>) -> Histogram {
+        Histogram::noop()
+    }
 }
 
 /// A ticket, and where its outcome goes.
@@ -243,10 +289,18 @@ pub(crate) fn ticket(
     live: &LiveRequests,
     agreement: &Arc<Agreement>,
 ) -> (Ticket, mpsc::Receiver<Ending>) {
+    ticket_on(&rates(), live, agreement)
+}
+
+pub(crate) fn ticket_on(
+    rates: &Arc<Rates>,
+    live: &LiveRequests,
+    agreement: &Arc<Agreement>,
+) -> (Ticket, mpsc::Receiver<Ending>) {
     let (sender, endings) = mpsc::channel(1);
     let slot = sender.try_reserve_owned().unwrap();
     let seat = live.enter(agreement.request_id).unwrap();
-    (Ticket::new(agreement.clone(), seat, tokens(), slot), endings)
+    (Ticket::new(agreement.clone(), seat, tokens(rates), slot), endings)
 }
 
 /// What a worker's stream does after its frames.

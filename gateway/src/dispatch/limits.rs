@@ -70,9 +70,11 @@ impl DispatchLimits {
         let content = endpoint.content_param();
         // Where there is one prompt, only `n` makes choices.
         let choices = if peek.prompts > 1 { content } else { "n" };
+        let tools_alone = peek.tools.saturating_sub(peek.functions);
+        let tools = if tools_alone > self.tools_max { "tools" } else { "functions" };
         for (param, asked, max) in [
             (content, peek.items, self.items_max),
-            ("tools", peek.tools, self.tools_max),
+            (tools, peek.tools, self.tools_max),
             (content, peek.prompts, self.prompts_max),
             (choices, peek.choices, self.choices_max),
         ] {
@@ -123,6 +125,20 @@ mod tests {
                 r#""messages":[0],"tools":[0]"#,
                 r#""messages":[0],"tools":[0,0]"#,
                 "tools",
+                array,
+            ),
+            (
+                ChatCompletions,
+                r#""messages":[0],"functions":[0]"#,
+                r#""messages":[0],"functions":[0,0]"#,
+                "functions",
+                array,
+            ),
+            (
+                ChatCompletions,
+                r#""messages":[0],"tools":[0],"functions":[]"#,
+                r#""messages":[0],"tools":[0],"functions":[0]"#,
+                "functions",
                 array,
             ),
             (Responses, r#""tools":[0]"#, r#""tools":[0,0]"#, "tools", array),

@@ -14,7 +14,22 @@ pub(crate) struct Plan {
     pub(crate) prompt_max: u64,
     /// All choices, reasoning included.
     pub(crate) completion_max: u32,
+    /// Of each prompt: one for each of its choices.
+    pub(crate) readings: u32,
     pub(crate) amount: Nano,
+}
+
+impl Plan {
+    /// Tokens that a worker may have to work through. A prompt is charged once and read once for
+    /// each choice, so this is more than what can be charged for.
+    pub(crate) fn work_max(&self) -> u64 {
+        work(self.prompt_max, self.readings, self.completion_max.into())
+    }
+}
+
+/// Tokens that were worked through.
+pub(crate) fn work(prompt: u64, readings: u32, completion: u64) -> u64 {
+    prompt.saturating_mul(u64::from(readings)).saturating_add(completion)
 }
 
 pub(crate) fn plan(
@@ -35,7 +50,9 @@ pub(crate) fn plan(
     let all_choices = one_choice.get().saturating_mul(u64::from(peek.choices));
     let completion_max = u32::try_from(all_choices).unwrap_or(u32::MAX);
     let amount = quote(&price.row, prompt_max, TokenCount::new(u64::from(completion_max)));
-    Plan { price: price.row, prompt_max: prompt_max.get(), completion_max, amount }
+    // Of embeddings there are no choices, and each input is read all the same.
+    let readings = peek.choices.checked_div(peek.prompts).unwrap_or(0).max(1);
+    Plan { price: price.row, prompt_max: prompt_max.get(), completion_max, readings, amount }
 }
 
 /// Completion tokens that one choice may have, whatever was asked for.
@@ -68,15 +85,17 @@ mod tests {
             let plan = plan(&peek, 60, &price, context, &limits);
             let worst = plan.prompt_max + 2 * u64::from(plan.completion_max);
             assert_eq!(plan.amount.get(), worst, "{body}");
-            (plan.prompt_max, plan.completion_max)
+            let work = plan.prompt_max * u64::from(plan.readings) + u64::from(plan.completion_max);
+            assert_eq!(plan.work_max(), work, "{body}");
+            (plan.prompt_max, plan.completion_max, plan.readings)
         };
         for (fields, model_max, context, expected) in [
-            (r#""n":1"#, None, 4096, (160, 500)),
-            (r#""max_tokens":7"#, None, 4096, (160, 7)),
-            (r#""max_tokens":7,"n":3"#, None, 4096, (160, 21)),
-            (r#""max_tokens":9999"#, Some(300), 4096, (160, 300)),
-            (r#""max_tokens":9999"#, None, 128, (128, 128)),
-            (r#""max_completion_tokens":5,"max_tokens":7"#, None, 4096, (160, 5)),
+            (r#""n":1"#, None, 4096, (160, 500, 1)),
+            (r#""max_tokens":7"#, None, 4096, (160, 7, 1)),
+            (r#""max_tokens":7,"n":3"#, None, 4096, (160, 21, 3)),
+            (r#""max_tokens":9999"#, Some(300), 4096, (160, 300, 1)),
+            (r#""max_tokens":9999"#, None, 128, (128, 128, 1)),
+            (r#""max_completion_tokens":5,"max_tokens":7"#, None, 4096, (160, 5, 1)),
         ] {
             let body = format!(r#"{{"model":"m","messages":[{{}}],{fields}}}"#);
             let planned = asked(&body, Endpoint::ChatCompletions, model_max, context);
@@ -84,16 +103,16 @@ mod tests {
         }
         use Endpoint::{Completions, Embeddings, Responses};
         for (endpoint, fields, context, expected) in [
-            (Responses, r#""input":"x""#, 4096, (160, 500)),
-            (Responses, r#""input":[],"max_output_tokens":9"#, 4096, (160, 9)),
-            (Completions, r#""prompt":"x""#, 4096, (160, 16)),
-            (Completions, r#""prompt":["x","y"],"n":3,"max_tokens":5"#, 4096, (160, 30)),
+            (Responses, r#""input":"x""#, 4096, (160, 500, 1)),
+            (Responses, r#""input":[],"max_output_tokens":9"#, 4096, (160, 9, 1)),
+            (Completions, r#""prompt":"x""#, 4096, (160, 16, 1)),
+            (Completions, r#""prompt":["x","y"],"n":3,"max_tokens":5"#, 4096, (160, 30, 3)),
             // Each prompt has the context for itself, the body they share.
-            (Completions, r#""prompt":["x","y"],"max_tokens":5"#, 64, (128, 10)),
-            (Completions, r#""prompt":[1,2],"max_tokens":5"#, 64, (64, 5)),
-            (Embeddings, r#""input":"x""#, 64, (64, 0)),
-            (Embeddings, r#""input":["x","y"]"#, 64, (128, 0)),
-            (Embeddings, r#""input":[[1],[2],[3]],"max_tokens":5"#, 64, (160, 0)),
+            (Completions, r#""prompt":["x","y"],"max_tokens":5"#, 64, (128, 10, 1)),
+            (Completions, r#""prompt":[1,2],"max_tokens":5"#, 64, (64, 5, 1)),
+            (Embeddings, r#""input":"x""#, 64, (64, 0, 1)),
+            (Embeddings, r#""input":["x","y"]"#, 64, (128, 0, 1)),
+            (Embeddings, r#""input":[[1],[2],[3]],"max_tokens":5"#, 64, (160, 0, 1)),
         ] {
             let body = format!(r#"{{"model":"m",{fields}}}"#);
             assert_eq!(asked(&body, endpoint, None, context), expected, "{body}");
@@ -109,5 +128,6 @@ mod tests {
         let peek = peek::read(Endpoint::ChatCompletions, body).unwrap();
         let plan = plan(&peek, usize::MAX, &price, u64::MAX, &limits);
         assert_eq!((plan.prompt_max, plan.completion_max), (u64::MAX, u32::MAX));
+        assert_eq!(plan.work_max(), u64::MAX);
     }
 }

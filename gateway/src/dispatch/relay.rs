@@ -12,9 +12,13 @@ use cocoon_openai_wire::error::{ErrorBody, ErrorObject};
 use cocoon_uplink_wire::{Frame, FrameError, FrameKind};
 use serde::Deserialize;
 
+use super::error::DispatchError;
+
 /// The longest error frame: it may carry the end of a Responses stream, which repeats the answer's
 /// output so far and the request's tools.
 const ERROR_BYTES_MAX: usize = 8 << 20;
+/// The code under which a worker says that its engine crashed.
+const ENGINE_FAILED: &str = "engine_failed";
 
 /// One answer in progress.
 #[derive(Debug)]
@@ -74,15 +78,39 @@ pub(crate) enum Fault {
     AnswerTooLong { limit: usize },
 }
 
-/// A worker's error frame.
+/// A worker's error frame, or its refusal.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct WorkerError {
     pub(crate) status: u16,
+    /// Another worker may do better.
     pub(crate) retryable: bool,
+    /// Completion tokens before the error, as the worker counts them.
+    pub(crate) generated: u32,
     pub(crate) body: ErrorBody,
     /// What tells the client of it in the shape of its endpoint, where that is not the error
     /// object alone.
     pub(crate) event: Option<String>,
+}
+
+impl WorkerError {
+    /// Whether it counts against its worker. What no other worker could do better is the
+    /// request's own fault, whatever its status, and a worker that is full is not broken: a client
+    /// must not have honest workers passed over.
+    pub(crate) fn is_fault(&self) -> bool {
+        self.retryable && !matches!(self.status, 429 | 503)
+    }
+
+    /// Whether the request was the engine's last.
+    pub(crate) fn is_crash(&self) -> bool {
+        self.body.error.code.as_deref() == Some(ENGINE_FAILED)
+    }
+}
+
+impl From<WorkerError> for DispatchError {
+    fn from(error: WorkerError) -> Self {
+        let WorkerError { status, retryable, body, .. } = error;
+        Self::WorkerRefused { status, body: body.to_json().into(), is_final: !retryable }
+    }
 }
 
 #[derive(Deserialize)]
@@ -170,7 +198,8 @@ pub(crate) fn read_error(frame: &Frame) -> Result<WorkerError, Fault> {
     if !(400..=599).contains(&status) {
         return Err(Fault::UnreadableError);
     }
-    Ok(WorkerError { status, retryable, body: ErrorBody { error }, event })
+    let (generated, body) = (frame.cumulative, ErrorBody { error });
+    Ok(WorkerError { status, retryable, generated, body, event })
 }
 
 #[cfg(test)]

@@ -27,6 +27,7 @@ use tracing::Instrument;
 
 use super::live::LiveRequests;
 use super::place::strike;
+use super::plan;
 use super::ticket::{Agreement, Closing, Ending, Service, Verdict};
 use crate::jobs::Countersigner;
 use crate::uplink::SharedFleet;
@@ -129,11 +130,12 @@ impl Settler {
         async {
             let judgement = self.judge(&mut ending).await;
             let proof = judgement.proof;
-            let used = judgement.usage.prompt.saturating_add(judgement.usage.completion);
+            let Usage { prompt, completion, .. } = judgement.usage;
+            let used = plan::work(prompt.get(), ending.agreement.readings, completion.get());
             let closing = self.record(&ending, judgement).await;
             let Ending { agreement, service, reply, seat, mut tokens, .. } = ending;
             // Before the client hears: its next request finds what this one left.
-            tokens.settle(used.get());
+            tokens.settle(used);
             drop(tokens);
             // Nobody listens where the client is gone.
             let _ = reply.send(closing);

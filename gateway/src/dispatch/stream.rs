@@ -99,6 +99,15 @@ impl Broken {
             Self::Fault(_) | Self::Failed(_) | Self::Deadline => Verdict::Failed,
         }
     }
+
+    /// Whether it counts against the worker.
+    fn is_fault(&self) -> bool {
+        match self {
+            Self::Lost(_) | Self::Silent | Self::Fault(_) => true,
+            Self::Failed(error) => error.is_fault(),
+            Self::Deadline => false,
+        }
+    }
 }
 
 impl From<Broken> for DispatchError {
@@ -106,9 +115,7 @@ impl From<Broken> for DispatchError {
         match broken {
             Broken::Lost(_) | Broken::Silent => Self::WorkerLost,
             Broken::Fault(_) => Self::WorkerFault,
-            Broken::Failed(error) => {
-                Self::WorkerRefused { status: error.status, body: error.body.to_json().into() }
-            }
+            Broken::Failed(error) => error.into(),
             Broken::Deadline => Self::Deadline,
         }
     }
@@ -168,10 +175,14 @@ impl Stream {
             request.id = %request, worker.id = %worker, cause = %broken, source,
             "answer of {request} broke off"
         );
-        if !matches!(broken, Broken::Deadline) {
+        if broken.is_fault() {
             self.place.strike();
         }
-        let Self { frames, place, ticket, .. } = self;
+        let is_unpaid = self.has_unpaid_work(broken);
+        let Self { frames, place, mut ticket, .. } = self;
+        if is_unpaid {
+            ticket.use_up_rate();
+        }
         drop(frames);
         drop(place);
         ticket.close(broken.verdict())
@@ -238,6 +249,14 @@ impl Stream {
                 return Poll::Pending;
             }
         }
+    }
+
+    /// Whether the request failed by its own fault after more tokens than will be charged.
+    fn has_unpaid_work(&self, broken: &Broken) -> bool {
+        let Broken::Failed(error) = broken else { return false };
+        let counted = self.relay.completion();
+        let charged = if self.ticket.agreement().is_streamed { counted } else { 0 };
+        !error.retryable && error.generated.max(counted) > charged
     }
 
     fn forwarded(&mut self) {

@@ -34,6 +34,8 @@ pub(crate) struct Agreement {
     pub(crate) prompt_max: u64,
     /// All choices, reasoning included.
     pub(crate) completion_max: u32,
+    /// How often a worker reads each prompt: once for each of its choices. It is charged once.
+    pub(crate) readings: u32,
     pub(crate) is_streamed: bool,
     pub(crate) pay_blind: [u8; 32],
     pub(crate) commission_bp: u16,
@@ -224,6 +226,12 @@ impl Ticket {
 
     pub(crate) fn set_completion(&mut self, tokens: u32) {
         self.open_mut().completion = tokens;
+    }
+
+    /// Of what the request holds of its wallet's rate, nothing goes back: there was work that
+    /// nobody pays for.
+    pub(crate) fn use_up_rate(&mut self) {
+        self.open_mut().tokens.settle(u64::MAX);
     }
 
     /// This payload goes to the client now.

@@ -11,7 +11,7 @@ use axum::extract::Request;
 use axum::extract::rejection::QueryRejection;
 use bytes::Bytes;
 use http::HeaderMap;
-use http::header::CONTENT_LENGTH;
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
 use http_body_util::BodyExt;
 use serde::de::DeserializeOwned;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -22,6 +22,10 @@ use tokio::time::timeout;
 pub enum BodyError {
     #[error("the body is larger than {bytes_max} bytes")]
     TooLarge { bytes_max: usize },
+    #[error(
+        "a request with another Content-Encoding than identity is not read: send the body plain"
+    )]
+    Encoding,
     #[error("the body did not arrive in time")]
     Timeout,
     /// Other requests' bodies hold all the memory that there is for them.
@@ -129,11 +133,22 @@ pub fn announced(head: &HeaderMap) -> Option<usize> {
     head.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
+/// Whether the body stands for itself. Nothing is decompressed here: its bound would be another.
+fn is_plain(head: &HeaderMap) -> bool {
+    let is_identity = |coding: &str| coding.is_empty() || coding.eq_ignore_ascii_case("identity");
+    head.get_all(CONTENT_ENCODING).iter().all(|value| {
+        value.to_str().is_ok_and(|codings| codings.split(',').map(str::trim).all(is_identity))
+    })
+}
+
 async fn read_within(
     request: Request,
     limits: BodyLimits,
     claim: impl FnMut(usize) -> Result<(), BodyError>,
 ) -> Result<Vec<u8>, BodyError> {
+    if !is_plain(request.headers()) {
+        return Err(BodyError::Encoding);
+    }
     let announced = announced(request.headers());
     if announced.is_some_and(|bytes| bytes > limits.bytes_max) {
         return Err(BodyError::TooLarge { bytes_max: limits.bytes_max });

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use cocoon_openai_wire::error::{ErrorBody, kind};
 use cocoon_primitives::Nano;
 use cocoon_store::StoreError;
-use http::header::{CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{ACCEPT_ENCODING, CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use serde_json::json;
 
@@ -249,6 +249,7 @@ fn body(error: &BodyError) -> Refusal {
     let (status, code) = match error {
         BodyError::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large"),
         BodyError::Timeout => (StatusCode::REQUEST_TIMEOUT, "request_timeout"),
+        BodyError::Encoding => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_content_encoding"),
         BodyError::NoRoom => {
             let message = "The gateway holds all the requests that it has memory for.";
             return unavailable("overloaded", message, RETRY_AFTER_MS);
@@ -270,6 +271,8 @@ fn body(error: &BodyError) -> Refusal {
     let refusal = Refusal::new(status, retry, body);
     match error {
         BodyError::Timeout => refusal.header(CONNECTION, "close"),
+        // RFC 9110, §15.5.16: what would have been taken.
+        BodyError::Encoding => refusal.header(ACCEPT_ENCODING, "identity"),
         _ => refusal,
     }
 }
@@ -422,7 +425,9 @@ fn dispatch(error: &DispatchError) -> Refusal {
             "Every worker of this model is busy.",
             *retry_after_ms,
         ),
-        DispatchError::WorkerRefused { status, body } => worker_refused(*status, body),
+        DispatchError::WorkerRefused { status, body, is_final } => {
+            worker_refused(*status, body, *is_final)
+        }
         DispatchError::WorkerLost => {
             bad_gateway("worker_lost", "The worker was lost before its answer was complete.")
         }
@@ -536,14 +541,14 @@ fn rate_limited(limited: RateLimited) -> Refusal {
 
 /// A worker's refusal reaches the client as its worker worded it, written anew on one line,
 /// unless it is no refusal at all.
-fn worker_refused(status: u16, body: &Bytes) -> Refusal {
+fn worker_refused(status: u16, body: &Bytes, is_final: bool) -> Refusal {
     let Ok(status) = StatusCode::from_u16(status) else { return worker_nonsense() };
     let Ok(body) = serde_json::from_slice::<ErrorBody>(body) else { return worker_nonsense() };
     if !(status.is_client_error() || status.is_server_error()) {
         return worker_nonsense();
     }
-    let is_final = status.is_client_error() && status != StatusCode::TOO_MANY_REQUESTS;
-    let retry = if is_final { Retry::Never } else { Retry::After(RETRY_AFTER_MS) };
+    let is_clients = status.is_client_error() && status != StatusCode::TOO_MANY_REQUESTS;
+    let retry = if is_final || is_clients { Retry::Never } else { Retry::After(RETRY_AFTER_MS) };
     Refusal::new(status, retry, body)
 }
 

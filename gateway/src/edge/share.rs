@@ -2,7 +2,8 @@
 //!
 //! A wallet costs nothing to make and a key even less, so the share is the wallet's, whatever
 //! key or session asks. It is held like the permit of [`admission`](super::admission): to the
-//! last byte of the answer, or until a refusal is decided. Bounded by the requests in flight.
+//! last byte of the answer, or until a refusal is decided; a request that may outlive its
+//! connection takes the share with it. Bounded by the requests in flight.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -38,17 +39,23 @@ impl Shares {
             return None;
         }
         *count += 1;
-        Some(Share { shares: Arc::clone(self), wallet })
+        Some(Share { _place: Arc::new(Place { shares: Arc::clone(self), wallet }) })
     }
 }
 
-/// One running request of a wallet.
-pub(crate) struct Share {
+/// One running request of a wallet, until its last clone is dropped.
+#[derive(Debug, Clone)]
+pub struct Share {
+    _place: Arc<Place>,
+}
+
+#[derive(Debug)]
+struct Place {
     shares: Arc<Shares>,
     wallet: WalletAddress,
 }
 
-impl Drop for Share {
+impl Drop for Place {
     fn drop(&mut self) {
         let mut running = self.shares.running.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(count) = running.get_mut(&self.wallet) {
@@ -82,6 +89,7 @@ where
         return refusal;
     };
     request.extensions_mut().insert::<Principal>(principal);
+    request.extensions_mut().insert::<Share>(share.clone());
     HeldBody::hold(next.run(request).await, share)
 }
 
@@ -100,5 +108,18 @@ mod tests {
         drop(held);
         assert!(shares.running.lock().unwrap().is_empty());
         assert!(shares.take(one).is_some());
+    }
+
+    /// Whoever is dropped first, the request never loses its place in between.
+    #[test]
+    fn clones_of_a_share_are_one_request() {
+        let shares = Arc::new(Shares::new(1));
+        let wallet = WalletAddress::new(0, [1; 32]);
+        let connection = shares.take(wallet).expect("nothing runs");
+        let task = connection.clone();
+        drop(connection);
+        assert!(shares.take(wallet).is_none());
+        drop(task);
+        assert!(shares.take(wallet).is_some());
     }
 }

@@ -10,7 +10,6 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
-use cocoon_primitives::WalletAddress;
 use cocoon_store::{Conclusion, ConclusionOutcome};
 use http::{HeaderMap, StatusCode, response};
 use http_body::Body as _;
@@ -39,49 +38,33 @@ pub(super) struct Recording {
     pub(super) derived: Derived,
     /// Left when the claim is concluded, or when this is dropped in the middle.
     pub(super) seat: Seat,
-    pub(super) wallet: WalletAddress,
 }
 
 impl Recording {
-    /// Ends with the answer, whether its client stays or not.
-    pub(super) async fn perform(self, run: Run, mut client: oneshot::Sender<Answered>) {
-        // Without an outcome the dispatcher settles what was generated, and the claim stands by
-        // that.
-        let Some((answered, share)) = self.head(run, &mut client).await else { return };
-        match answered {
+    /// Ends with the answer, whether its client stays or not. All the time it has its share of its
+    /// wallet's running requests, which it lets go of before its client sees the end: who asks
+    /// again then is not in its own way.
+    pub(super) async fn perform(self, run: Run, client: oneshot::Sender<Answered>, share: Share) {
+        // Where this is cut short, the dispatcher settles what was generated, and the claim stands
+        // by that.
+        match run.await {
             Ok(response) if response.status().is_success() => {
                 if response.body().size_hint().exact().is_some() {
-                    self.whole(response, client).await;
+                    self.whole(response, client, share).await;
                 } else {
                     self.stream(response, client, share).await;
                 }
             }
             refused => {
                 self.conclude(None).await;
+                drop(share);
                 // Nobody listens where the client is gone.
                 drop(client.send(refused));
             }
         }
     }
 
-    /// What the dispatcher makes of the request; `None` where its client is gone and its account
-    /// has its share of running requests without it.
-    async fn head(
-        &self,
-        mut run: Run,
-        client: &mut oneshot::Sender<Answered>,
-    ) -> Option<(Answered, Option<Share>)> {
-        tokio::select! {
-            // First what is there: an answer that came counts even when nobody waits for it.
-            biased;
-            answered = &mut run => return Some((answered, None)),
-            () = client.closed() => {}
-        }
-        let share = self.idempotency.shares.take(self.wallet)?;
-        Some((run.await, Some(share)))
-    }
-
-    async fn whole(self, response: Response, client: oneshot::Sender<Answered>) {
+    async fn whole(self, response: Response, client: oneshot::Sender<Answered>, share: Share) {
         let (head, body) = response.into_parts();
         let Ok(body) = body.collect().await else {
             // Not with a body that is all there.
@@ -91,44 +74,38 @@ impl Recording {
         let body = body.to_bytes();
         let fits = body.len() <= self.idempotency.limits.answer_bytes_max;
         self.keep(&head, fits.then(|| body.clone())).await;
+        drop(share);
         drop(client.send(Ok(Response::from_parts(head, Body::from(body)))));
     }
 
-    async fn stream(
-        self,
-        response: Response,
-        client: oneshot::Sender<Answered>,
-        share: Option<Share>,
-    ) {
+    async fn stream(self, response: Response, client: oneshot::Sender<Answered>, share: Share) {
         let (head, mut body) = response.into_parts();
-        let Idempotency { shares, limits, memory, client_patience, .. } = &*self.idempotency;
-        let (mut audience, heard) =
-            Audience::new(Arc::clone(shares), self.wallet, share, *client_patience);
+        let Idempotency { limits, memory, client_patience, .. } = &*self.idempotency;
+        let (mut audience, heard) = Audience::new(*client_patience);
         drop(client.send(Ok(Response::from_parts(head.clone(), heard))));
         let mut tape = Tape::new(limits.answer_bytes_max, Arc::clone(memory));
-        loop {
-            let Some(frame) = body.frame().await else { break };
-            // The audience is dropped with an error, so its client's answer breaks off too.
-            let Ok(frame) = frame else { return self.conclude(None).await };
+        let last = loop {
+            let Some(frame) = body.frame().await else { break None };
+            let Ok(frame) = frame else {
+                self.conclude(None).await;
+                drop(share);
+                // The audience is dropped, so its client's answer breaks off too.
+                return;
+            };
             let Ok(part) = frame.into_data() else { continue };
             if part != KEEP_ALIVE {
                 tape.push(&part);
             }
             if body.is_end_stream() {
-                self.keep(&head, tape.take()).await;
-                audience.hear(part).await;
-                return audience.end().await;
+                break Some(part);
             }
-            if !audience.hear(part).await {
-                tracing::info!(
-                    request.id = %self.seat.request_id,
-                    "request {} ends: its client is gone and its account is busy",
-                    self.seat.request_id
-                );
-                return;
-            }
-        }
+            audience.hear(part).await;
+        };
         self.keep(&head, tape.take()).await;
+        drop(share);
+        if let Some(part) = last {
+            audience.hear(part).await;
+        }
         audience.end().await;
     }
 

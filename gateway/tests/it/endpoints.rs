@@ -149,6 +149,7 @@ async fn models_say_what_they_are_for() {
         data.iter().find(|model| model["id"] == id).expect("it is listed").clone()
     };
     let (text, vectors) = (of(MODEL), of(EMBEDDER));
+    assert_eq!((&text["currency"], &vectors["currency"]), (&json!("GRAM"), &json!("GRAM")));
     assert_eq!(text["cocoon"]["kind"], "chat");
     assert_eq!(vectors["cocoon"]["kind"], "embedding");
     let modalities = json!({ "input_modalities": ["text"], "output_modalities": ["text"] });
@@ -351,6 +352,7 @@ async fn the_bounds_of_the_settings_hold_at_their_edge() {
     for (endpoint, field, at, above) in [
         (ChatCompletions, "messages", json!(messages(2)), json!(messages(3))),
         (ChatCompletions, "tools", json!([chat_tool]), json!([chat_tool, second])),
+        (ChatCompletions, "functions", json!([{ "name": "f" }]), json!([{ "name": "f" }, {}])),
         (ChatCompletions, "n", json!(3), json!(4)),
         (Responses, "input", json!(messages(2)), json!(messages(3))),
         (Responses, "tools", json!([tool]), json!([tool, tool])),

@@ -280,6 +280,43 @@ async fn without_its_client_a_request_still_counts_against_its_account() {
     Rig::assert_charged(&rig.balance(&payer).await, charge(SLOW_TOKENS));
 }
 
+/// The request keeps the share that its client had: however the two race, nobody else gets it in
+/// between, and the request is not cut short for want of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_at_its_bound_does_not_cut_short_what_its_client_left() {
+    let rig = Rig::with(Setup {
+        gateway: "[limits]\nrequests_per_wallet = 1".into(),
+        ..engine("tokens = 20\ninterval_ms = 10")
+    })
+    .await;
+    let payer = rig.payer(1, PLENTY).await;
+    for round in 0..8_u32 {
+        let (key, is_streamed) = (format!("key-{round}"), round % 2 == 0);
+        let body = if is_streamed { streamed() } else { request() };
+        let first = post(&rig, CHAT, &payer, &key, &body).send();
+        if is_streamed {
+            let mut first = first.await.expect("an answer");
+            assert!(first.chunk().await.expect("the stream runs").is_some());
+        } else {
+            let gone = timeout(Duration::from_millis(60), first).await;
+            assert!(gone.is_err(), "the engine is too fast for this test");
+        }
+        // Others of the same account take whatever is free, all the time.
+        let ask = async || rig.get("getBalance", "/v1/balance", Some(&payer.token)).await.status;
+        rig.until("it is over", async || {
+            let [one, two, three] = futures_util::future::join_all([ask(), ask(), ask()])
+                .await
+                .try_into()
+                .expect("three answers");
+            [one, two, three].contains(&200)
+        })
+        .await;
+        let repeat = chat(&rig, &payer, &key, &body).await;
+        assert!(repeat.status == 200 && repeat.is_replay(), "{round}: {repeat:?}");
+    }
+    Rig::assert_charged(&rig.balance(&payer).await, 8 * charge(20));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_over_the_bound_is_charged_and_not_repeated() {
     for bound in ["answer_bytes_max = 100", "bytes_per_account = 100", "bytes_per_account = 0"] {

@@ -8,6 +8,7 @@ mod command_line;
 mod contract;
 mod edge;
 mod endpoints;
+mod headers;
 mod idempotency;
 mod keys;
 mod liar;

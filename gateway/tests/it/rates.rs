@@ -90,6 +90,28 @@ async fn answers_and_refusals_say_what_is_left_of_the_minute() {
     assert!(!balance.headers.contains_key("x-ratelimit-limit-requests"));
 }
 
+/// A worker reads the prompt once for each choice, and it is charged once.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_prompt_counts_for_each_of_its_choices() {
+    let (rig, _) = rig("tokens_per_minute = 60000").await;
+    let payer = rig.payer(1, PLENTY).await;
+    let mut body = request();
+    body["n"] = json!(4);
+    let answer = chat(&rig, &payer, &body).await;
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    assert_eq!(answer.body["usage"]["prompt_tokens"], 6);
+    assert_eq!(level(&answer.headers, "tokens")[1], (60_000 - 4 * TOKENS).to_string());
+
+    // What fits once does not fit twice.
+    body["messages"][0]["content"] = json!("x".repeat(35_000));
+    for (n, status) in [(1, 200), (2, 429)] {
+        body["n"] = json!(n);
+        let answer = chat(&rig, &payer, &body).await;
+        assert_eq!(answer.status, status, "{}", answer.body);
+    }
+    rig.assert_ledger_clean().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn tokens_are_set_aside_by_the_worst_case() {
     let (rig, clock) = rig("tokens_per_minute = 6000").await;

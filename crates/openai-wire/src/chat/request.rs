@@ -41,6 +41,8 @@ pub struct ChatRequest {
     pub has_functions: bool,
     /// On unless switched off.
     pub parallel_tool_calls: bool,
+    /// `reasoning_effort`, else what `reasoning` or `chat_template_kwargs.enable_thinking` say:
+    /// the names that other servers have for it.
     pub reasoning_effort: Option<Effort>,
     /// Every field that this view does not name, as it came; `null`s included.
     pub extra: Map<String, Value>,
@@ -108,7 +110,7 @@ impl ChatRequest {
             tool_choice,
             has_functions,
             parallel_tool_calls: fields.boolean("parallel_tool_calls")?.unwrap_or(true),
-            reasoning_effort: effort(&mut fields, "reasoning_effort")?,
+            reasoning_effort: reasoning(&mut fields)?,
             extra: fields.rest(),
         })
     }
@@ -123,6 +125,25 @@ fn offer(fields: &mut Fields) -> Checked<(Vec<Tool>, ToolChoice, bool)> {
         return Ok((tools, choice, false));
     }
     Ok((functions, call.unwrap_or(ToolChoice::Auto), true))
+}
+
+/// How much to think, by the first of its names that says so. All are read, so that none is wrong
+/// unnoticed.
+fn reasoning(fields: &mut Fields) -> Checked<Option<Effort>> {
+    let switched = |is_on| if is_on { Effort::Medium } else { Effort::None };
+    let plain = effort(fields, "reasoning_effort")?;
+    let nested = match fields.object("reasoning")? {
+        None => None,
+        Some(mut reasoning) => {
+            let is_on = reasoning.boolean("enabled")?;
+            effort(&mut reasoning, "effort")?.or(is_on.map(switched))
+        }
+    };
+    let of_template = match fields.object("chat_template_kwargs")? {
+        None => None,
+        Some(mut switches) => switches.boolean("enable_thinking")?.map(switched),
+    };
+    Ok(plain.or(nested).or(of_template))
 }
 
 /// Reads an effort, by whatever name a request gives it.

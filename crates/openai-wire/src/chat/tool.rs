@@ -21,7 +21,7 @@ pub enum Tool {
 /// A function, its types checked, its sizes not.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FunctionTool {
-    /// Where it stands in the body: `tools[0].function`.
+    /// Where it stands in the body: `tools[0].function`, or `tools[0]` of a flat one.
     pub path: String,
     pub name: String,
     pub description: Option<String>,
@@ -64,7 +64,11 @@ fn tool(mut fields: Fields) -> Checked<Tool> {
         // Some clients leave out the type of the only type that they know.
         (_, Some(nested)) => function(nested).map(Tool::Function),
         (None, None) => Err(fields.missing("type")),
-        (Some(kind), None) if kind == "function" => Err(fields.missing("function")),
+        (Some(kind), None) if kind == "function" => match fields.has("name") {
+            // Flat, as the Responses API writes it.
+            true => function(fields).map(Tool::Function),
+            false => Err(fields.missing("function")),
+        },
         (Some(kind), None) => Ok(Tool::Other { kind }),
     }
 }

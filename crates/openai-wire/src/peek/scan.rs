@@ -61,6 +61,15 @@ impl<'a> Slot<'a> {
         }
     }
 
+    /// How many there are in a list.
+    pub(super) fn elements(self, name: &str) -> Result<u32, PeekError> {
+        match self.once(name)? {
+            Shape::Null => Ok(0),
+            Shape::Array(elements) => Ok(elements.count),
+            other => Err(other.is_not(name, "an array")),
+        }
+    }
+
     pub(super) fn choices(self, name: &str) -> Result<u32, PeekError> {
         match self.once(name)? {
             Shape::Null => Ok(1),

@@ -148,9 +148,10 @@ impl Usage {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum OutputItem {
-    /// `rs_…`: what it thought, in clear. There is never a summary.
+    /// `rs_…`: what it thought, in clear.
     Reasoning {
         id: String,
+        /// Empty, or where the client asked for a summary one part: the thoughts in full.
         summary: Vec<SummaryPart>,
         /// At most one, an [`OutputPart::ReasoningText`].
         content: Vec<OutputPart>,
@@ -189,9 +190,12 @@ impl OutputItem {
     }
 }
 
-/// A part of a summary of thoughts; none is ever made.
+/// A part of a summary of thoughts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub enum SummaryPart {}
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum SummaryPart {
+    SummaryText { text: String },
+}
 
 /// Text inside an item.
 #[derive(Debug, Clone, PartialEq, Serialize)]

@@ -7,13 +7,13 @@
 
 use serde::Serialize;
 
-use super::answer::{OutputItem, OutputPart, Response};
+use super::answer::{OutputItem, OutputPart, Response, SummaryPart};
 use crate::chat::TokenLogprob;
 use crate::error::ErrorObject;
 use crate::sse;
 
 /// What happened to an answer. `output_index` is the item's place in the output, `content_index`
-/// the part's place in the item.
+/// the part's place in the item, `summary_index` the part's place in the item's summary.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum Event<'a> {
@@ -81,6 +81,30 @@ pub enum Event<'a> {
         content_index: u32,
         text: &'a str,
     },
+    ReasoningSummaryPartAdded {
+        item_id: &'a str,
+        output_index: u32,
+        summary_index: u32,
+        part: &'a SummaryPart,
+    },
+    ReasoningSummaryPartDone {
+        item_id: &'a str,
+        output_index: u32,
+        summary_index: u32,
+        part: &'a SummaryPart,
+    },
+    ReasoningSummaryTextDelta {
+        item_id: &'a str,
+        output_index: u32,
+        summary_index: u32,
+        delta: &'a str,
+    },
+    ReasoningSummaryTextDone {
+        item_id: &'a str,
+        output_index: u32,
+        summary_index: u32,
+        text: &'a str,
+    },
     FunctionCallArgumentsDelta {
         item_id: &'a str,
         output_index: u32,
@@ -128,6 +152,10 @@ impl Event<'_> {
             Self::OutputTextDone { .. } => "response.output_text.done",
             Self::ReasoningTextDelta { .. } => "response.reasoning_text.delta",
             Self::ReasoningTextDone { .. } => "response.reasoning_text.done",
+            Self::ReasoningSummaryPartAdded { .. } => "response.reasoning_summary_part.added",
+            Self::ReasoningSummaryPartDone { .. } => "response.reasoning_summary_part.done",
+            Self::ReasoningSummaryTextDelta { .. } => "response.reasoning_summary_text.delta",
+            Self::ReasoningSummaryTextDone { .. } => "response.reasoning_summary_text.done",
             Self::FunctionCallArgumentsDelta { .. } => "response.function_call_arguments.delta",
             Self::FunctionCallArgumentsDone { .. } => "response.function_call_arguments.done",
             Self::CustomToolCallInputDelta { .. } => "response.custom_tool_call_input.delta",
@@ -142,6 +170,7 @@ impl Event<'_> {
             self,
             Self::OutputTextDelta { .. }
                 | Self::ReasoningTextDelta { .. }
+                | Self::ReasoningSummaryTextDelta { .. }
                 | Self::FunctionCallArgumentsDelta { .. }
                 | Self::CustomToolCallInputDelta { .. }
         )

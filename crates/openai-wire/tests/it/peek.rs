@@ -139,10 +139,13 @@ fn each_endpoint_has_its_own_fields() {
         "n":2,"tools":[0],"input":7,"prompt":7}"#;
     let peek = read(ChatCompletions, chat).unwrap();
     assert_eq!((peek.max_tokens, peek.choices, peek.prompts), (Some(3), 2, 1));
-    assert_eq!((peek.items, peek.tools), (2, 1));
+    assert_eq!((peek.items, peek.tools, peek.functions), (2, 1, 0));
+    let older = r#"{"model":"m","messages":[0],"tools":[0,0],"functions":[0,0,0]}"#;
+    let peek = read(ChatCompletions, older).unwrap();
+    assert_eq!((peek.tools, peek.functions), (5, 3));
 
     let response = r#"{"model":"m","input":[0,0,0],"max_output_tokens":9,"max_tokens":"x",
-        "n":"x","tools":[0,0],"stream":true,"stream_options":{"include_obfuscation":false}}"#;
+        "n":"x","tools":[0,0],"functions":7,"stream":true,"stream_options":{"include_obfuscation":false}}"#;
     let peek = read(Responses, response).unwrap();
     assert_eq!((peek.max_tokens, peek.choices, peek.prompts), (Some(9), 1, 1));
     assert_eq!((peek.items, peek.tools, peek.stream), (3, 2, true));
@@ -239,6 +242,13 @@ fn what_is_wrong_is_named_at_every_endpoint() {
             ChatCompletions,
             r#""messages":[0],"tools":[],"tools":[]"#,
             "tools",
+            "duplicate_parameter",
+        ),
+        (ChatCompletions, r#""messages":[0],"functions":7"#, "functions", "invalid_type"),
+        (
+            ChatCompletions,
+            r#""messages":[0],"functions":[],"functions":[]"#,
+            "functions",
             "duplicate_parameter",
         ),
         (Responses, r#""input":7"#, "input", "invalid_type"),

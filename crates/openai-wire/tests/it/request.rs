@@ -83,6 +83,18 @@ fn tools_and_their_choice_are_read() {
 }
 
 #[test]
+fn flat_tools_are_functions() {
+    let flat = json!({"type": "function", "name": "f", "description": "d", "strict": true,
+        "parameters": {"type": "object"}});
+    let request = parse(&with(&json!({"tools": [flat]})));
+    let [Tool::Function(tool)] = &request.tools[..] else { panic!("a function") };
+    assert_eq!((tool.name.as_str(), tool.path.as_str(), tool.strict), ("f", "tools[0]", true));
+    assert_eq!((tool.description.as_deref(), tool.parameters.is_some()), (Some("d"), true));
+    let wrong = json!({"tools": [{"type": "function", "name": "f", "parameters": 1}]});
+    assert_eq!(refused(&with(&wrong)).0.as_deref(), Some("tools[0].parameters"));
+}
+
+#[test]
 fn deprecated_functions_count_only_without_tools() {
     let functions = json!([{"name": "g"}]);
     let body = json!({"functions": functions, "function_call": {"name": "g"}});

@@ -57,6 +57,8 @@ pub(super) fn model(offer: &OfferedModel, started_at: StartedAt) -> Value {
             "completion": gram_per_token(price.completion),
             "input_cache_read": gram_per_token(price.cached),
         },
+        // Beside the prices: clients take every member of `pricing` for a number.
+        "currency": "GRAM",
         "pricing_nano_per_million": {
             "prompt": price.prompt.nano_per_million(),
             "cached": price.cached.nano_per_million(),

@@ -6,7 +6,9 @@ use cocoon_uplink_wire::encode_frame;
 use tokio::sync::mpsc;
 
 use super::*;
-use crate::dispatch::fixture::{self, Ledger, Tail, WORKER_ERROR, Worker, clock, payee, upstream};
+use crate::dispatch::fixture::{
+    self, Ledger, Strikes, Tail, WORKER_ERROR, Worker, clock, payee, upstream,
+};
 use crate::dispatch::{DispatchLimits, DispatchParts, LiveRequests, PriceList};
 use crate::jobs::{self, JobParts};
 
@@ -119,7 +121,8 @@ impl Rig {
         self.ledger.reserve(&agreement).await;
         let slot = self.dispatcher.endings.clone().try_reserve_owned().unwrap();
         let seat = self.dispatcher.live.enter(agreement.request_id).unwrap();
-        let ticket = Ticket::new(agreement, seat, fixture::tokens(), slot);
+        let tokens = fixture::tokens(&self.dispatcher.rates);
+        let ticket = Ticket::new(agreement, seat, tokens, slot);
         let seen = self.seen.clone();
         let choose = move |_: &Agreement, asked: &[WorkerId]| {
             let script = scripts.get(asked.len()).ok_or(Unavailable::NoWorker)?;
@@ -239,10 +242,98 @@ async fn a_client_that_leaves_before_the_answer_leaves_nothing_reserved() {
     }
 }
 
+const CRASHED: &[u8] = br#"{"status":502,"retryable":true,"error":{"message":"m","type":"server_error","param":null,"code":"engine_failed"}}"#;
+const CRASH: Script =
+    Answer { prompt: "8", sent: &[(Heartbeat, 3, b""), (Error, 3, CRASHED)], tail: Tail::End };
+
+/// A request that ends engines meets two of them and no more, and has no worker passed over for
+/// it; an engine that crashes where another one does not is struck.
+#[tokio::test]
+async fn a_request_that_crashes_engines_is_tried_once_more_and_then_refused_for_good() {
+    const CRASH_AT_ONCE: Script = Refuse {
+        status: 502,
+        is_retryable: true,
+        body: br#"{"error":{"message":"m","type":"server_error","param":null,"code":"engine_failed"}}"#,
+    };
+    for (scripts, asked, strikes, is_final) in [
+        (&[CRASH, CRASH, WELL][..], 2, 0, Some(true)),
+        (&[CRASH_AT_ONCE, CRASH, WELL], 2, 0, Some(true)),
+        // To be full is not to have tried.
+        (&[CRASH, BUSY, CRASH, WELL], 3, 0, Some(true)),
+        (&[CRASH, Lost, WELL], 2, 2, Some(true)),
+        (&[CRASH], 1, 1, Some(false)),
+        (&[CRASH, WELL], 2, 1, None),
+        (&[CRASH, BUSY, WELL], 3, 1, None),
+        (&[Lost, CRASH, WELL], 3, 2, None),
+    ] {
+        let recorder = Strikes::default();
+        let _guard = metrics::set_default_local_recorder(&recorder);
+        let rig = Rig::new().await;
+        let opened = rig.open(scripts).await.await;
+        assert_eq!(rig.seen.lock().unwrap().len(), asked, "{scripts:?}");
+        assert_eq!(recorder.count(), strikes, "{scripts:?}");
+        match (opened, is_final) {
+            (Ok(_), None) => {}
+            (Err(DispatchError::WorkerRefused { status: 502, is_final, body }), Some(expected)) => {
+                assert_eq!(is_final, expected, "{scripts:?}");
+                assert!(String::from_utf8_lossy(&body).contains("engine_failed"));
+            }
+            (opened, _) => panic!("{scripts:?}: {opened:?}"),
+        }
+    }
+}
+
+/// What no other worker would do better is no fault of the one that says so.
+#[tokio::test]
+async fn a_final_refusal_is_no_mark_against_its_worker() {
+    const LARGE: Script = Refuse { status: 500, is_retryable: false, body: REFUSED };
+    const LATE: Script = Refuse { status: 504, is_retryable: true, body: REFUSED };
+    for (scripts, strikes) in [(&[LARGE][..], 0), (&[BUSY], 0), (&[LATE], 1), (&[Lost], 1)] {
+        let recorder = Strikes::default();
+        let _guard = metrics::set_default_local_recorder(&recorder);
+        let rig = Rig::new().await;
+        rig.open(scripts).await.await.unwrap_err();
+        assert_eq!(recorder.count(), strikes, "{scripts:?}");
+    }
+}
+
+/// A whole answer that fails by the request's own fault is not charged: what was generated for it
+/// stays taken of the wallet's rate.
+#[tokio::test]
+async fn work_that_nobody_pays_for_is_not_given_back_to_the_rate() {
+    const OWN_FAULT: &[u8] = br#"{"status":400,"retryable":false,"error":{"code":"invalid"}}"#;
+    const TOO_LARGE: &[u8] = br#"{"status":500,"retryable":false,"error":{"code":"large"}}"#;
+    const fn failed(sent: &'static [(FrameKind, u32, &'static [u8])]) -> [Script; 1] {
+        [Answer { prompt: "8", sent, tail: Tail::End }]
+    }
+    const AT_ONCE: [Script; 1] = failed(&[(Heartbeat, 0, b""), (Error, 0, OWN_FAULT)]);
+    const IN_HEARTBEAT: [Script; 1] = failed(&[(Heartbeat, 5, b""), (Error, 0, OWN_FAULT)]);
+    const IN_ERROR: [Script; 1] = failed(&[(Error, 5, TOO_LARGE)]);
+    const WORKERS: [Script; 1] = failed(&[(Heartbeat, 5, b""), (Error, 5, WORKER_ERROR)]);
+    for (scripts, is_kept) in
+        [(&AT_ONCE, false), (&IN_HEARTBEAT, true), (&IN_ERROR, true), (&WORKERS, false)]
+    {
+        let rig = Rig::new().await;
+        let rates = rig.dispatcher.rates.clone();
+        rig.open(scripts).await.await.unwrap_err();
+        assert_eq!(rig.settled().await, (0, 0), "{scripts:?}");
+        let gone = if is_kept { fixture::TOKENS } else { 0 };
+        assert_eq!(fixture::tokens_gone(&rates), gone, "{scripts:?}");
+    }
+}
+
 #[tokio::test]
 async fn left_out_tools_are_told_within_reason() {
-    for (length, is_told) in [(DROPPED_TOOLS_BYTES_MAX, true), (DROPPED_TOOLS_BYTES_MAX + 1, false)]
-    {
+    let longest = "x".repeat(1024);
+    for (tools, is_told) in [
+        (longest.clone(), true),
+        (longest + "x", false),
+        ("web_search, ns:a-b.C_9".to_owned(), true),
+        ("<script>".to_owned(), false),
+        ("a;b".to_owned(), false),
+        ("caf\u{e9}".to_owned(), false),
+    ] {
+        let (length, sent) = (tools.len(), tools.clone());
         let rig = Rig::new().await;
         let agreement = fixture::agreement(1, true);
         rig.ledger.reserve(&agreement).await;
@@ -253,14 +344,14 @@ async fn left_out_tools_are_told_within_reason() {
         let send: Send = Box::new(move |_| {
             Box::pin(async move {
                 let (body, _) = upstream(vec![encode_frame(Data, 1, b"x")], Tail::Hang);
-                let tools = "x".repeat(length);
+                let tools = HeaderValue::from_bytes(sent.as_bytes()).unwrap();
                 let response = Response::builder().header(headers::DROPPED_TOOLS, tools);
                 Ok(response.body(body).unwrap())
             })
         });
         let begun = begin(&rig.dispatcher, send, &Bytes::from_static(b"{}"), &mut ticket).await;
         let Ok(Begun { dropped_tools, .. }) = begun else { panic!("it began") };
-        assert_eq!(dropped_tools.map(|tools| tools.len()), is_told.then_some(length));
+        assert_eq!(dropped_tools.map(|tools| tools.len()), is_told.then_some(length), "{tools}");
     }
 }
 

@@ -314,3 +314,62 @@ async fn a_ticket_that_nobody_closes_closes_itself() {
     assert!(endings.recv().await.is_none());
     assert!(live.is_empty());
 }
+
+const OWN_FAULT: &[u8] = br#"{"status":400,"retryable":false,"error":{"code":"invalid"}}"#;
+
+/// A client must not have honest workers passed over with requests that fail by its own fault,
+/// however late they do.
+#[tokio::test]
+async fn a_failure_in_the_middle_counts_against_its_worker_only_where_it_is_the_workers() {
+    const LARGE: &[u8] = br#"{"status":500,"retryable":false,"error":{"code":"large"}}"#;
+    const CRASHED: &[u8] = br#"{"status":502,"retryable":true,"error":{"code":"engine_failed"}}"#;
+    for (last, strikes) in [
+        ((Error, 2, OWN_FAULT), 0),
+        ((Error, 2, LARGE), 0),
+        ((Error, 2, WORKER_ERROR), 0),
+        ((Error, 2, CRASHED), 1),
+        ((Error, 2, b"{"), 1),
+        ((Data, 11, b"x"), 1),
+    ] {
+        let strikes_seen = fixture::Strikes::default();
+        let _guard = metrics::set_default_local_recorder(&strikes_seen);
+        let sent = [&WHOLE[..3], &[last]].concat();
+        let seen = read(rig(&sent, Tail::Hang, PACE), Closing::Settled).await;
+        assert_eq!(seen.ending.verdict, Verdict::Failed);
+        assert_eq!(strikes_seen.count(), strikes, "{last:?}");
+    }
+    let strikes_seen = fixture::Strikes::default();
+    let _guard = metrics::set_default_local_recorder(&strikes_seen);
+    read(rig(&WHOLE[..3], Tail::Reset, PACE), Closing::Settled).await;
+    assert_eq!(strikes_seen.count(), 1, "lost");
+}
+
+/// Of a stream what was delivered is charged, of a whole answer nothing: work beyond that stays
+/// taken of the wallet's rate.
+#[tokio::test]
+async fn work_beyond_what_is_charged_is_not_given_back_to_the_rate() {
+    for (is_streamed, last, gone) in [
+        (true, (Error, 2, OWN_FAULT), 0),
+        (true, (Error, 7, OWN_FAULT), fixture::TOKENS),
+        (true, (Error, 7, WORKER_ERROR), 0),
+        (false, (Error, 0, OWN_FAULT), fixture::TOKENS),
+        (false, (Error, 2, WORKER_ERROR), 0),
+    ] {
+        let (live, rates) = (LiveRequests::default(), fixture::rates());
+        let agreement = fixture::agreement(1, is_streamed);
+        let (mut ticket, mut endings) = fixture::ticket_on(&rates, &live, &agreement);
+        ticket.assign(Some(Worker::new(1).service(&agreement)));
+        let (kind, count, payload) = last;
+        let (upstream, _) = upstream(vec![encode_frame(kind, count, payload)], Tail::End);
+        let mut stream = fixture::stream(fixture::frame(Data, 2, b"two"), upstream, ticket, PACE);
+        let broken = loop {
+            match std::future::poll_fn(|cx| stream.poll(cx)).await {
+                Event::Broken(broken) => break broken,
+                Event::Forward(_) | Event::KeepAlive | Event::Last(_) => {}
+            }
+        };
+        drop(stream.break_off(&broken));
+        drop(endings.recv().await.unwrap());
+        assert_eq!(fixture::tokens_gone(&rates), gone, "{is_streamed} {last:?}");
+    }
+}

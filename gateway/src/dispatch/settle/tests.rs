@@ -271,8 +271,8 @@ async fn a_panic_ends_one_settlement_and_no_other() {
         ledger.reserve(&agreement).await;
         let slot = sender.clone().try_reserve_owned().unwrap();
         let seat = live.enter(agreement.request_id).unwrap();
-        let closing =
-            Ticket::new(agreement, seat, fixture::tokens(), slot).close(Verdict::Refused).await;
+        let tokens = fixture::tokens(&fixture::rates());
+        let closing = Ticket::new(agreement, seat, tokens, slot).close(Verdict::Refused).await;
         assert_eq!(closing.is_ok(), is_answered, "{closing:?}");
     }
     assert!(live.is_empty());

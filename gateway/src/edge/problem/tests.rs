@@ -44,6 +44,7 @@ async fn every_kind_of_refusal_has_its_status_and_code() {
         (Problem::Panicked, 500, "internal_error"),
         (BodyError::TooLarge { bytes_max: 1 }.into(), 413, "payload_too_large"),
         (BodyError::Timeout.into(), 408, "request_timeout"),
+        (BodyError::Encoding.into(), 415, "unsupported_content_encoding"),
         (BodyError::NoRoom.into(), 503, "overloaded"),
         (BodyError::Json("eof".into()).into(), 400, "invalid_json"),
         (Problem::Auth(AuthError::Missing), 401, "missing_api_key"),
@@ -162,14 +163,36 @@ async fn a_rate_says_when_to_come_back_unless_there_is_no_use() {
 #[tokio::test]
 async fn a_workers_refusal_passes_through_unless_it_is_none() {
     let body = Bytes::from_static(br#"{"error":{"message":"too long","type":"t","param":"messages","code":"context_length_exceeded"}}"#);
-    let refused = DispatchError::WorkerRefused { status: 400, body };
+    let refused = DispatchError::WorkerRefused { status: 400, body, is_final: false };
     let (status, error, headers) = answer(refused).await;
     assert_eq!((status, error["code"].as_str()), (400, Some("context_length_exceeded")));
     assert_eq!(headers["x-should-retry"], "false");
     for (status, body) in [(200, "{}"), (400, "not json"), (99, "{}"), (302, "{}")] {
         let body = Bytes::from_static(body.as_bytes());
-        let (status, error, _) = answer(DispatchError::WorkerRefused { status, body }).await;
+        let refused = DispatchError::WorkerRefused { status, body, is_final: false };
+        let (status, error, _) = answer(refused).await;
         assert_eq!((status, error["code"].as_str()), (502, Some("worker_failed")));
+    }
+}
+
+/// An answer that is too large is too large each time, and each time it is generated anew.
+#[tokio::test]
+async fn what_would_fail_again_is_not_to_be_retried() {
+    let body = |code| Bytes::from(ErrorBody::new(kind::SERVER, "m").code(code).to_json());
+    for (status, code, is_final, should_retry) in [
+        (500, "answer_too_large", true, "false"),
+        (500, "worker_refused", true, "false"),
+        (502, "engine_failed", true, "false"),
+        (502, "engine_failed", false, "true"),
+        (504, "engine_timeout", false, "true"),
+        (404, "model_not_found", false, "false"),
+        (429, "busy", false, "true"),
+    ] {
+        let refused = DispatchError::WorkerRefused { status, body: body(code), is_final };
+        let (got, error, headers) = answer(refused).await;
+        assert_eq!((got, error["code"].as_str()), (status, Some(code)));
+        assert_eq!(headers["x-should-retry"], should_retry, "{code}");
+        assert_eq!(headers.contains_key("retry-after"), should_retry == "true", "{code}");
     }
 }
 
@@ -184,7 +207,7 @@ async fn an_error_in_a_stream_is_the_same_object_on_one_line() {
             FundsError::Nothing { held: Nano::ZERO }.into(),
             DispatchError::Deadline,
             DispatchError::Store(StoreError::Closed),
-            DispatchError::WorkerRefused { status: 400, body: split.clone() },
+            DispatchError::WorkerRefused { status: 400, body: split.clone(), is_final: true },
         ]
     };
     for (streamed, refused) in errors().iter().zip(errors()) {
