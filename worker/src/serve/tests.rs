@@ -3,6 +3,7 @@
 
 mod choices;
 mod completions;
+mod contract;
 mod embeddings;
 mod ends;
 mod inputs;
@@ -27,6 +28,7 @@ use cocoon_primitives::{
 };
 use cocoon_runtime::Lifecycle;
 use cocoon_uplink_wire::{Frame, FrameDecoder, FrameKind, headers};
+use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Request, Response};
 use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
@@ -194,6 +196,8 @@ fn chat(more: &Value) -> Value {
 }
 
 async fn frames(response: Response<UplinkBody>) -> Vec<Frame> {
+    let kind = response.headers().get(CONTENT_TYPE).expect("a content type");
+    let is_stream = kind.to_str().expect("ASCII").starts_with("text/event-stream");
     let body = response.into_body().collect().await.expect("infallible").to_bytes();
     let mut decoder = FrameDecoder::new(32 * 1024 * 1024);
     decoder.push(body);
@@ -203,6 +207,7 @@ async fn frames(response: Response<UplinkBody>) -> Vec<Frame> {
     }
     assert!(decoder.is_empty());
     assert!(frames.is_sorted_by_key(|frame| frame.cumulative), "counts never fall");
+    contract::check(&frames, is_stream);
     frames
 }
 
