@@ -31,6 +31,8 @@ OWNERS = {int(name) for name in os.environ.get("BOT_OWNERS", "").split(",") if n
 SYSTEM_PROMPT = os.environ.get("BOT_SYSTEM_PROMPT", "")
 
 ANSWER_TOKENS_MAX = int(os.environ.get("BOT_ANSWER_TOKENS_MAX", "1000"))
+# 0 always takes the likeliest words, 1 the model's own mixture.
+TEMPERATURE = float(os.environ.get("BOT_TEMPERATURE", "1"))
 QUESTION_CHARS_MAX = 4000
 # Answers at once, over all chats; more wait, and more than that many updates are not even fetched.
 ANSWERS_MAX = 8
@@ -194,6 +196,7 @@ async def ask(text, chat):
         model=chat.model or MODEL,
         messages=[*system, *chat.history, {"role": "user", "content": text}],
         max_completion_tokens=ANSWER_TOKENS_MAX,
+        temperature=TEMPERATURE,
         stream=True,
     )
 

@@ -37,6 +37,8 @@ async def with_bot(api, scenarios, settings):
     """Starts the bot, plays all scenarios at once, each in a chat of its own, and looks at what is left behind."""
     async with serve(api.application()) as base:
         telegram = {"TELEGRAM_BOT_TOKEN": TOKEN, "TELEGRAM_API_BASE": base, "BOT_OWNERS": str(OWNER)}
+        # What the model knows, it then says every time.
+        telegram["BOT_TEMPERATURE"] = "0"
         bot = await asyncio.create_subprocess_exec(
             sys.executable,
             FOLDER / "bot.py",
