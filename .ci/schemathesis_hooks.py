@@ -44,8 +44,8 @@ def name_of(operation):
 
 
 def integers(value):
-    """`5.0` is an integer to JSON Schema, and none to this API."""
-    if isinstance(value, float) and value.is_integer():
+    """`5.0` is an integer to JSON Schema, and none to this API. Larger ones stay: their digits are no double's any more."""
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
         return int(value)
     if isinstance(value, dict):
         return {key: integers(field) for key, field in value.items()}
