@@ -12,10 +12,9 @@ pub(crate) struct Repository {
 
 impl Repository {
     pub(crate) fn open() -> anyhow::Result<Self> {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .parent()
-            .context("xtask stands in the repository's root")?
-            .to_owned();
+        // Of the folder it is run in: builds of several clones may share this program.
+        let root = run(Path::new("."), "git", &["rev-parse", "--show-toplevel"])?;
+        let root = PathBuf::from(root.trim_end());
         let arguments = ["ls-files", "--cached", "--others", "--exclude-standard"];
         let mut paths: Vec<String> =
             run(&root, "git", &arguments)?.lines().map(str::to_owned).collect();
