@@ -1,5 +1,6 @@
 //! One module per subcommand.
 
+pub(crate) mod attest;
 pub(crate) mod balance;
 pub(crate) mod chat;
 pub(crate) mod keys;
@@ -24,5 +25,6 @@ pub(crate) async fn run(cli: Cli) -> Result<(), CliError> {
         Command::Balance => balance::run(&context).await,
         Command::Usage(args) => usage::run(&context, args).await,
         Command::Receipt(command) => receipt::run(&context, command).await,
+        Command::Attest(command) => attest::run(&context, &command),
     }
 }

@@ -23,6 +23,8 @@ pub(crate) enum CliError {
     Refused(Box<Refusal>),
     #[error("receipt refused")]
     Receipt(#[source] FileError),
+    #[error("evidence refused: {reason}")]
+    Evidence { code: &'static str, reason: String },
     #[error("cannot reach {base_url}")]
     Unreachable { base_url: String, source: reqwest::Error },
     #[error("the answer broke off before its end: {reason}")]
@@ -40,7 +42,7 @@ impl CliError {
             | Self::NoCredential { .. }
             | Self::Output(_)
             | Self::Answer(_) => 1,
-            Self::Refused(_) | Self::Receipt(_) => 2,
+            Self::Refused(_) | Self::Receipt(_) | Self::Evidence { .. } => 2,
             Self::Unreachable { .. } | Self::BrokenOff { .. } => 3,
         }
     }
@@ -55,6 +57,7 @@ impl CliError {
             Self::Output(_) => "output",
             Self::Refused(_) => "refused",
             Self::Receipt(_) => "receipt",
+            Self::Evidence { .. } => "evidence",
             Self::Unreachable { .. } => "unreachable",
             Self::BrokenOff { .. } => "broken_off",
             Self::Answer(_) => "answer",
@@ -86,14 +89,17 @@ impl CliError {
             Self::Receipt(_) => Some(
                 "do not rely on it; keep the file and show it to the gateway's operator".into(),
             ),
+            Self::Evidence { .. } => {
+                Some("do not rely on what made it; --json lists every check".into())
+            }
             Self::Argument { .. } | Self::File { .. } | Self::Content { .. } | Self::Output(_) => {
                 None
             }
         }
     }
 
-    /// Which check refused a receipt, for scripts.
-    pub(crate) fn receipt_code(&self) -> Option<&'static str> {
+    /// Which check refused a receipt or evidence, for scripts.
+    pub(crate) fn check_code(&self) -> Option<&'static str> {
         match self {
             Self::Receipt(reason) => Some(match reason {
                 FileError::Field(_) => "field",
@@ -104,6 +110,7 @@ impl CliError {
                 FileError::Assurance => "assurance",
                 FileError::Opening => "opening",
             }),
+            Self::Evidence { code, .. } => Some(code),
             _ => None,
         }
     }

@@ -100,7 +100,7 @@ pub(crate) fn print_error(error: &CliError, as_json: bool) {
                 message: &message,
                 hint: error.hint(),
                 status: refusal.map(|refusal| refusal.status),
-                code: refusal.and_then(|refusal| refusal.code.as_deref()).or(error.receipt_code()),
+                code: refusal.and_then(|refusal| refusal.code.as_deref()).or(error.check_code()),
                 request_id: refusal.and_then(|refusal| refusal.request_id.as_deref()),
             },
         })

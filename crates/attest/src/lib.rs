@@ -6,6 +6,7 @@
 //! - [`policy`]: what a gateway accepts, with a digest that the worker sees;
 //! - [`lease`]: one short admission of one worker; [`renewal`] prolongs it;
 //! - [`receipt`]: the signed record of one request, which is also its bill;
+//! - [`verify`]: vendors' evidence, judged offline;
 //! - [`cbor`]: the deterministic encoding of all that is hashed or signed.
 //!
 //! Invariants: an [`enrol::Attested`] comes only from verification; every refusal has its own
@@ -18,6 +19,7 @@ pub mod lease;
 pub mod policy;
 pub mod receipt;
 pub mod renewal;
+pub mod verify;
 
 /// SHA-256 over parts, in order.
 pub(crate) fn sha256(parts: &[&[u8]]) -> [u8; 32] {

@@ -1,0 +1,6 @@
+//! The verifiers on vendors' real evidence, which is not part of this repository, and on evidence
+//! made up here.
+
+mod evidence;
+mod tdx;
+mod tdx_bytes;
