@@ -71,10 +71,6 @@ use crate::uplink::{LeaseContext, ReceiptOutbox};
 /// Bodies above this are parsed and hashed off the runtime's threads.
 const INLINE_BYTES_MAX: usize = 64 * 1024;
 
-/// Of one name in the header that tells which tools were left out, and of names in it.
-const TOOL_TYPE_BYTES_MAX: usize = 64;
-const TOOL_TYPES_SHOWN_MAX: usize = 16;
-
 /// Serves OpenAI requests that arrive over the uplink.
 pub struct Surface {
     engine: Arc<dyn Engine>,
@@ -197,7 +193,7 @@ impl Surface {
         if let Some(tokens) = prompt.filter(|_| prompts == 1) {
             map.insert(headers::PROMPT_TOKENS, tokens.into());
         }
-        if let Some(dropped) = dropped_header(&dropped_tools) {
+        if let Some(dropped) = tools::dropped_header(&dropped_tools) {
             map.insert(headers::DROPPED_TOOLS, dropped);
         }
         Ok(response)
@@ -214,22 +210,6 @@ async fn unhurried<T: Send + 'static>(
     }
     let done = tokio::task::spawn_blocking(work).await;
     done.map_err(|_| Refusal::internal("the request could not be read"))?
-}
-
-/// The types of the tools that were left out. Clients write them, so a name that no header can
-/// say is left out of the list.
-fn dropped_header(dropped: &[String]) -> Option<HeaderValue> {
-    let is_plain = |name: &&String| {
-        (1..=TOOL_TYPE_BYTES_MAX).contains(&name.len())
-            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.:".contains(&byte))
-    };
-    let names: Vec<_> = dropped.iter().filter(is_plain).map(String::as_str).collect();
-    let names = &names[..names.len().min(TOOL_TYPES_SHOWN_MAX)];
-    if dropped.is_empty() {
-        return None;
-    }
-    let text = if names.is_empty() { "unknown".to_owned() } else { names.join(",") };
-    HeaderValue::from_str(&text).ok()
 }
 
 /// One span for the whole answer. Neither prompt nor completion is ever recorded.

@@ -18,6 +18,7 @@ pub use answer::{
     ToolFunction, ToolFunctionDelta, TopLogprob, Usage,
 };
 pub use format::{NamedSchema, ResponseFormat};
+pub(crate) use message::content;
 pub use message::{Content, Message, Part, Role};
 pub use request::{ChatRequest, Effort, StreamOptions, TOP_LOGPROBS_MAX};
 pub(crate) use request::{effort, logit_bias, stop, stream_options};

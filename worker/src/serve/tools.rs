@@ -3,6 +3,7 @@
 
 use cocoon_openai_wire::chat::{self, FunctionTool, Tool};
 use cocoon_openai_wire::error::InvalidRequest;
+use http::HeaderValue;
 use serde_json::{Map, Value, json};
 
 use super::limits::Limits;
@@ -70,9 +71,10 @@ pub(super) fn offer(
     Ok(Offer { tools, choice, dropped })
 }
 
-/// Kinds of what was left out, as many and as long as a header shows.
+/// Kinds of what was left out, and characters of one: together they fit into the kibibyte that a
+/// gateway passes on.
 const KINDS_MAX: usize = 16;
-const KIND_CHARS_MAX: usize = 64;
+const KIND_CHARS_MAX: usize = 60;
 
 /// Notes a kind that was left out, once.
 pub(super) fn note(dropped: &mut Vec<String>, kind: String) {
@@ -83,6 +85,21 @@ pub(super) fn note(dropped: &mut Vec<String>, kind: String) {
     if dropped.len() < KINDS_MAX && !dropped.contains(&kind) {
         dropped.push(kind);
     }
+}
+
+/// The kinds that were noted, for the header. Clients write them, so one that no header can say is
+/// left out of the list.
+pub(super) fn dropped_header(dropped: &[String]) -> Option<HeaderValue> {
+    if dropped.is_empty() {
+        return None;
+    }
+    let is_plain = |kind: &&str| {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.:".contains(&byte);
+        !kind.is_empty() && kind.bytes().all(plain)
+    };
+    let kinds: Vec<_> = dropped.iter().map(String::as_str).filter(is_plain).collect();
+    let text = if kinds.is_empty() { "unknown".to_owned() } else { kinds.join(",") };
+    HeaderValue::from_str(&text).ok()
 }
 
 fn checked(mut function: FunctionTool, limits: &Limits) -> Result<FunctionTool, InvalidRequest> {

@@ -66,7 +66,7 @@ impl Message {
     pub(super) fn parse(index: usize, value: Value) -> Checked<Self> {
         let mut fields = Fields::at(format!("messages[{index}]"), value)?;
         let role = role(&mut fields)?;
-        let content = content(&mut fields)?;
+        let content = content(&mut fields, "content")?;
         if content.is_none() && !matches!(role, Role::Assistant | Role::Tool | Role::Function) {
             return Err(fields.missing("content"));
         }
@@ -102,9 +102,10 @@ fn role(fields: &mut Fields) -> Checked<Role> {
     })
 }
 
-fn content(fields: &mut Fields) -> Checked<Option<Content>> {
-    let path = fields.name("content");
-    let parts = match fields.take("content") {
+/// Text, or parts of it, under `key`: the same in conversations of chat and of responses.
+pub(crate) fn content(fields: &mut Fields, key: &str) -> Checked<Option<Content>> {
+    let path = fields.name(key);
+    let parts = match fields.take(key) {
         None => return Ok(None),
         Some(Value::String(text)) => return Ok(Some(Content::Text(text))),
         Some(Value::Array(parts)) => parts,
@@ -124,7 +125,7 @@ fn content(fields: &mut Fields) -> Checked<Option<Content>> {
 fn part(mut fields: Fields) -> Checked<Part> {
     let Some(kind) = fields.text("type")? else { return Err(fields.missing("type")) };
     let text = match kind.as_str() {
-        // The names that responses have for it are used in conversations of chat too.
+        // Each API has names of its own, and conversations of one are sent to the other.
         "text" | "input_text" | "output_text" => "text",
         "refusal" => "refusal",
         _ => return Ok(Part::Other { kind }),

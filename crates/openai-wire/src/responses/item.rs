@@ -2,9 +2,8 @@
 
 use serde_json::Value;
 
-use crate::chat::{Content, Part};
-use crate::error::InvalidRequest;
-use crate::fields::{Checked, Fields, name_of};
+use crate::chat::{Content, content};
+use crate::fields::{Checked, Fields};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MessageRole {
@@ -132,35 +131,6 @@ fn arguments(fields: &mut Fields) -> String {
         None => String::new(),
         Some(Value::String(text)) => text,
         Some(other) => other.to_string(),
-    }
-}
-
-fn content(fields: &mut Fields, key: &str) -> Checked<Option<Content>> {
-    let path = fields.name(key);
-    let parts = match fields.take(key) {
-        None => return Ok(None),
-        Some(Value::String(text)) => return Ok(Some(Content::Text(text))),
-        Some(Value::Array(parts)) => parts,
-        Some(other) => {
-            let expected = "a string or an array of parts";
-            return Err(InvalidRequest::wrong_type(&path, expected, name_of(&other)));
-        }
-    };
-    let parts = parts
-        .into_iter()
-        .enumerate()
-        .map(|(index, value)| part(Fields::at(format!("{path}[{index}]"), value)?))
-        .collect::<Checked<_>>()?;
-    Ok(Some(Content::Parts(parts)))
-}
-
-fn part(mut fields: Fields) -> Checked<Part> {
-    let kind = required(&mut fields, "type")?;
-    match kind.as_str() {
-        // `text` is chat's name for it, and what this API called it in its first weeks.
-        "input_text" | "output_text" | "text" => Ok(Part::Text(required(&mut fields, "text")?)),
-        "refusal" => Ok(Part::Refusal(required(&mut fields, "refusal")?)),
-        _ => Ok(Part::Other { kind }),
     }
 }
 

@@ -72,6 +72,15 @@ async fn functions_reach_the_engine_and_other_tools_are_named() {
     let (rig, _) = Rig::played(vec![started()]);
     let response = rig.send(&chat(&json!({"tools": [{"type": "\u{e9}"}]}))).await;
     assert_eq!(response.headers()[headers::DROPPED_TOOLS], "unknown");
+    let long: Vec<_> =
+        (10..40).map(|n| json!({"type": format!("{n}{}", "x".repeat(90))})).collect();
+    let (rig, _) = Rig::played(vec![started()]);
+    let response = rig.send(&chat(&json!({"tools": long}))).await;
+    let shown = response.headers()[headers::DROPPED_TOOLS].to_str().expect("ASCII");
+    assert!(
+        shown.len() <= 1024 && shown.split(',').count() == 16,
+        "a gateway passes it on: {shown}"
+    );
     let (rig, _) = Rig::played(vec![started()]);
     assert!(!rig.send(&chat(&json!({}))).await.headers().contains_key(headers::DROPPED_TOOLS));
 }
