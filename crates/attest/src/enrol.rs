@@ -15,7 +15,7 @@ mod bind;
 mod challenge;
 mod fault;
 mod message;
-mod proof;
+pub(crate) mod proof;
 mod verify;
 mod workload;
 
@@ -23,9 +23,12 @@ mod workload;
 #[cfg(feature = "soft-tee")]
 mod tests;
 
+pub(crate) use bind::{Bind, Keys, gpu_nonce, report_data};
 pub use challenge::{Challenge, Claim, Prepared};
-pub use fault::{BindingFault, Refusal};
+pub use fault::{BindingFault, DeviceFault, EvidenceFault, Refusal, SoftwareFault};
+pub(crate) use message::UnverifiedEvidence;
 pub use verify::{Attested, OpenChallenge, Presented, evidence_digest};
+pub(crate) use workload::TEXT_BYTES_MAX;
 pub use workload::{Workload, WorkloadModel};
 
 /// The version of everything here.

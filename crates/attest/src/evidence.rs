@@ -1,150 +1,197 @@
-//! The kinds of evidence, and their appraisal against a policy.
+//! What a worker brings as evidence: unverified bytes with their kind.
 //!
-//! One kind so far: `software`, signed by a key of our own, behind the cargo feature `soft-tee`.
-//! A processor's quote (TDX, SEV-SNP) and the reports of devices become further variants, each
-//! with a module that turns bytes into claims; `appraise` stays the one place that decides.
+//! Each kind has its own name, software's included, so that nobody takes one for the other: a soft
+//! kind always decodes, and is refused unless the build and the policy allow it.
 
-#[cfg(feature = "soft-tee")]
-pub mod software;
+use crate::cbor::{CborError, Decoder, Encoder};
 
-use cocoon_primitives::{Assurance, Timestamp};
-
-use crate::cbor::CborError;
-use crate::policy::{Mode, Policy};
-
-/// Bytes in a quote at most.
+/// Bytes in a quote or report at most.
 pub const QUOTE_BYTES_MAX: usize = 16 * 1024;
+/// Bytes in what a vendor publishes about a platform at most.
+pub const ENDORSEMENTS_BYTES_MAX: usize = 256 * 1024;
+/// Bytes in an event log at most.
+pub const EVENT_LOG_BYTES_MAX: usize = crate::verify::event_log::LOG_BYTES_MAX;
+/// Devices in one message at most.
+pub const DEVICES_MAX: usize = 32;
+/// Bytes in a device's report at most.
+pub const REPORT_BYTES_MAX: usize = 16 * 1024;
+/// Bytes in a device's certificates at most.
+pub const CHAIN_BYTES_MAX: usize = 64 * 1024;
 
-/// Evidence as received: unverified.
+const KIND_BYTES_MAX: usize = 16;
+/// Bytes in one certificate or one revocation list at most.
+const ENDORSEMENT_BYTES_MAX: usize = 128 * 1024;
+
+/// What made a guest's evidence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    Tdx,
+    Snp,
+    SoftTdx,
+    SoftSnp,
+}
+
+impl Kind {
+    pub const ALL: [Self; 4] = [Self::Tdx, Self::Snp, Self::SoftTdx, Self::SoftSnp];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Tdx => "tdx",
+            Self::Snp => "snp",
+            Self::SoftTdx => "soft-tdx",
+            Self::SoftSnp => "soft-snp",
+        }
+    }
+
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == text)
+    }
+
+    /// Whether a key of our own stands behind it, and no hardware.
+    pub const fn is_software(self) -> bool {
+        matches!(self, Self::SoftTdx | Self::SoftSnp)
+    }
+}
+
+/// A guest's evidence as received: unverified.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Evidence {
-    /// A quote that a software root signed.
-    Software(Vec<u8>),
+pub struct Evidence {
+    pub kind: Kind,
+    /// A TDX quote, or an SEV-SNP report.
+    pub quote: Vec<u8>,
+    /// What the vendor publishes, stapled by the worker: collateral in JSON for TDX,
+    /// [`SnpEndorsements`] for SEV-SNP.
+    pub endorsements: Vec<u8>,
+    /// [`crate::verify::event_log::EventLog`], encoded.
+    pub event_log: Vec<u8>,
 }
 
-impl Evidence {
-    pub(crate) const fn kind(&self) -> &'static str {
+/// What made a device's report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum DeviceKind {
+    Nvidia,
+    SoftNvidia,
+}
+
+impl DeviceKind {
+    pub const fn as_str(self) -> &'static str {
         match self {
-            Self::Software(_) => "software",
+            Self::Nvidia => "nvgpu",
+            Self::SoftNvidia => "soft-nvgpu",
         }
     }
 
-    pub(crate) fn quote(&self) -> &[u8] {
-        match self {
-            Self::Software(quote) => quote,
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Nvidia, Self::SoftNvidia].into_iter().find(|kind| kind.as_str() == text)
+    }
+
+    /// Whether a key of our own stands behind it, and no hardware.
+    pub const fn is_software(self) -> bool {
+        matches!(self, Self::SoftNvidia)
+    }
+}
+
+/// A device's evidence as received: unverified.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Device {
+    pub kind: DeviceKind,
+    pub report: Vec<u8>,
+    /// Certificates in PEM, the signer's first.
+    pub chain: Vec<u8>,
+}
+
+impl Device {
+    /// The list of devices as the message carries it.
+    pub(crate) fn encode_list(devices: &[Self]) -> Vec<u8> {
+        let mut out = Encoder::new();
+        out.array(devices.len());
+        for device in devices {
+            out.array(3).text(device.kind.as_str()).bytes(&device.report).bytes(&device.chain);
         }
+        out.into_bytes()
     }
 
-    pub(crate) fn new(kind: &str, quote: &[u8]) -> Option<Self> {
-        match kind {
-            "software" => Some(Self::Software(quote.to_vec())),
-            _ => None,
+    pub(crate) fn decode_list(bytes: &[u8]) -> Result<Vec<Self>, CborError> {
+        let mut reader = Decoder::new(bytes);
+        let count = reader.array(DEVICES_MAX)?;
+        let devices = (0..count).map(|_| Self::read(&mut reader)).collect::<Result<_, _>>()?;
+        reader.finish()?;
+        Ok(devices)
+    }
+
+    fn read(reader: &mut Decoder<'_>) -> Result<Self, CborError> {
+        if reader.array(3)? != 3 {
+            return Err(CborError::Range);
         }
+        Ok(Self {
+            kind: DeviceKind::parse(reader.text(KIND_BYTES_MAX)?).ok_or(CborError::Text)?,
+            report: reader.bytes(REPORT_BYTES_MAX)?.to_vec(),
+            chain: reader.bytes(CHAIN_BYTES_MAX)?.to_vec(),
+        })
     }
 }
 
-/// Why evidence was not accepted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum EvidenceFault {
-    #[error("production mode refuses software evidence")]
-    SoftwareInProduction,
-    #[error("this build verifies no software evidence")]
-    SoftwareNotBuilt,
-    #[error("the policy does not allow software evidence")]
-    SoftwareNotAllowed,
-    #[error("the quote is malformed")]
-    Malformed(#[source] CborError),
-    #[error("the quote does not carry the label of software evidence")]
-    Label,
-    #[error("the quote is signed by a root that the policy does not name")]
-    UnknownRoot,
-    #[error("the quote's signature does not verify")]
-    Signature,
-    #[error("the quote is over other data than this enrolment")]
-    ReportData,
-    #[error("the quote's time is too far from now")]
-    Time,
+/// What AMD publishes about one chip, stapled to a report.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SnpEndorsements {
+    /// The certificate of the chip's key, DER.
+    pub vcek: Vec<u8>,
+    /// The revocation list, DER; empty where there is none.
+    pub crl: Vec<u8>,
 }
 
-impl EvidenceFault {
-    /// A stable code for the wire and for metrics.
-    pub const fn code(&self) -> &'static str {
-        match self {
-            Self::SoftwareInProduction => "software_in_production",
-            Self::SoftwareNotBuilt => "software_not_built",
-            Self::SoftwareNotAllowed => "software_not_allowed",
-            Self::Malformed(_) => "quote_malformed",
-            Self::Label => "quote_label",
-            Self::UnknownRoot => "quote_unknown_root",
-            Self::Signature => "quote_signature",
-            Self::ReportData => "quote_report_data",
-            Self::Time => "quote_time",
-        }
+impl SnpEndorsements {
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Encoder::new();
+        out.map(2);
+        out.unsigned(1).bytes(&self.vcek);
+        out.unsigned(2).bytes(&self.crl);
+        out.into_bytes()
+    }
+
+    pub fn decode(bytes: &[u8]) -> Result<Self, CborError> {
+        let mut reader = Decoder::new(bytes);
+        reader.map(2)?;
+        let endorsements = Self {
+            vcek: reader.key(1)?.bytes(ENDORSEMENT_BYTES_MAX)?.to_vec(),
+            crl: reader.key(2)?.bytes(ENDORSEMENT_BYTES_MAX)?.to_vec(),
+        };
+        reader.finish()?;
+        Ok(endorsements)
     }
 }
 
-/// Decides whether evidence stands for `report_data` under `policy`.
-pub(crate) fn appraise(
-    evidence: &Evidence,
-    report_data: &[u8; 64],
-    policy: &Policy,
-    now: Timestamp,
-) -> Result<Assurance, EvidenceFault> {
-    match evidence {
-        Evidence::Software(quote) => {
-            if policy.mode() == Mode::Production {
-                return Err(EvidenceFault::SoftwareInProduction);
-            }
-            appraise_software(quote, report_data, policy, now)
-        }
-    }
-}
-
-#[cfg(feature = "soft-tee")]
-fn appraise_software(
-    quote: &[u8],
-    report_data: &[u8; 64],
-    policy: &Policy,
-    now: Timestamp,
-) -> Result<Assurance, EvidenceFault> {
-    if !policy.allows_software() {
-        return Err(EvidenceFault::SoftwareNotAllowed);
-    }
-    software::verify(quote, report_data, policy, now).map(|()| Assurance::Software)
-}
-
-#[cfg(not(feature = "soft-tee"))]
-fn appraise_software(
-    _: &[u8],
-    _: &[u8; 64],
-    _: &Policy,
-    _: Timestamp,
-) -> Result<Assurance, EvidenceFault> {
-    Err(EvidenceFault::SoftwareNotBuilt)
-}
-
-#[cfg(all(test, not(feature = "soft-tee")))]
+#[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
-    use crate::policy::{ModelRule, PolicyError, PolicyFile};
 
     #[test]
-    fn a_default_build_refuses_software_at_start_and_at_enrolment() {
-        let plain = PolicyFile {
-            mode: Mode::Development,
-            insecure_allow_software_tee: false,
-            software_roots: Vec::new(),
-            models: ModelRule::ANY,
-            lease_seconds: 600,
-        };
-        let lax = PolicyFile { insecure_allow_software_tee: true, ..plain.clone() };
-        assert!(lax.validate().unwrap_err().contains(&PolicyError::SoftwareNotBuilt));
-        let verdict = appraise(
-            &Evidence::Software(Vec::new()),
-            &[0; 64],
-            &plain.validate().unwrap(),
-            Timestamp::EPOCH,
-        );
-        assert_eq!(verdict, Err(EvidenceFault::SoftwareNotBuilt));
+    fn every_kind_reads_back_and_no_other_does() {
+        for kind in Kind::ALL {
+            assert_eq!(Kind::parse(kind.as_str()), Some(kind));
+        }
+        assert_eq!(Kind::parse("software"), None);
+        assert_eq!(DeviceKind::parse("soft-nvgpu"), Some(DeviceKind::SoftNvidia));
+        assert_eq!(DeviceKind::parse("gpu"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn devices_and_endorsements_read_back(report: Vec<u8>, chain: Vec<u8>, soft: bool) {
+            let kind = if soft { DeviceKind::SoftNvidia } else { DeviceKind::Nvidia };
+            let devices = vec![Device { kind, report: report.clone(), chain: chain.clone() }; 2];
+            let encoded = Device::encode_list(&devices);
+            prop_assert_eq!(Device::decode_list(&encoded), Ok(devices));
+            let endorsements = SnpEndorsements { vcek: report, crl: chain };
+            prop_assert_eq!(SnpEndorsements::decode(&endorsements.encode()), Ok(endorsements));
+        }
+
+        #[test]
+        fn arbitrary_bytes_never_panic(bytes: Vec<u8>) {
+            let _ = Device::decode_list(&bytes);
+            let _ = SnpEndorsements::decode(&bytes);
+        }
     }
 }

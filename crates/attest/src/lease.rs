@@ -5,7 +5,7 @@ use cocoon_primitives::{
 };
 
 use crate::cbor::{CborError, Decoder, Encoder};
-use crate::enrol::{Workload, WorkloadModel};
+use crate::enrol::{TEXT_BYTES_MAX, Workload, WorkloadModel};
 use crate::receipt::LeaseFacts;
 
 /// What a gateway granted, as it tells the worker too.
@@ -25,6 +25,10 @@ pub struct Lease {
     pub policy_digest: Digest,
     pub issued: Timestamp,
     pub expires: Timestamp,
+    /// The X25519 key that requests to this worker are sealed to.
+    pub hpke_key: [u8; 32],
+    /// The policy's name for what was booted, at most 128 bytes.
+    pub image: String,
 }
 
 impl Lease {
@@ -48,7 +52,7 @@ impl Lease {
 
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Encoder::new();
-        out.map(11);
+        out.map(13);
         out.unsigned(1).bytes(self.lease_id.as_bytes());
         out.unsigned(2).bytes(self.worker_id.as_bytes());
         out.unsigned(3).bytes(&self.receipt_key);
@@ -64,12 +68,14 @@ impl Lease {
         out.unsigned(9).bytes(self.policy_digest.as_bytes());
         out.unsigned(10).unsigned(self.issued.as_millis());
         out.unsigned(11).unsigned(self.expires.as_millis());
+        out.unsigned(12).bytes(&self.hpke_key);
+        out.unsigned(13).text(&self.image);
         out.into_bytes()
     }
 
     pub fn decode(bytes: &[u8]) -> Result<Self, CborError> {
         let mut reader = Decoder::new(bytes);
-        reader.map(11)?;
+        reader.map(13)?;
         let lease = Self {
             lease_id: LeaseId::from_bytes(reader.key(1)?.bytes_exact()?),
             worker_id: WorkerId::from_bytes(reader.key(2)?.bytes_exact()?),
@@ -86,6 +92,8 @@ impl Lease {
             policy_digest: Digest::from_bytes(reader.key(9)?.bytes_exact()?),
             issued: Timestamp::from_millis(reader.key(10)?.unsigned()?),
             expires: Timestamp::from_millis(reader.key(11)?.unsigned()?),
+            hpke_key: reader.key(12)?.bytes_exact()?,
+            image: reader.key(13)?.text(TEXT_BYTES_MAX)?.to_owned(),
         };
         reader.finish()?;
         Ok(lease)

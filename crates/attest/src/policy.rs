@@ -1,21 +1,45 @@
-//! What a gateway accepts, and the digest by which a worker sees what it is judged by.
+//! What a gateway accepts: a reviewable file, signed, and the judgement by it.
 //!
-//! The development form: one vendor-less kind of evidence and a list of models. Shape:
-//! [`PolicyFile`] is what a person writes, [`Policy`] what was validated. Empty means nothing:
-//! an empty model list admits no model.
+//! Shape: [`SignedPolicy::verify`] holds the file's bytes to its signatures and gives a [`Policy`];
+//! [`Policy::parse`] reads one that nobody signed, for tools and tests. [`Policy::admit`] judges what
+//! [`crate::appraisal`] proved, without cryptography, so a reload judges every live lease again.
+//! Invariants: an unknown key is an error and all mistakes in values are reported at once; an empty
+//! list admits nothing; a policy ends by itself; a production policy knows vendors' roots alone and none
+//! of the switches that begin with `insecure`; a version is never followed by a lower one.
+
+mod admit;
+mod check;
+mod error;
+mod fault;
+mod key;
+mod raw;
+mod rules;
+mod seen;
+mod signed;
 
 use std::time::Duration;
 
-use cocoon_primitives::{Digest, ModelName};
+use cocoon_primitives::{Digest, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::cbor::Encoder;
-use crate::sha256;
+pub use admit::Admission;
+pub use error::PolicyError;
+pub use fault::{
+    GpuFault, ImageFault, MachineFault, ModelFault, PolicyFault, Revoked, SnpFault, TcbPart,
+    TdxFault,
+};
+pub use key::PolicyKey;
+pub use rules::{
+    GpuRow, HardwareId, ImageRow, MachineRow, Measured, ModelRow, Registers, Revocations, SnpRules,
+    SoftwareRoots, TdxRules,
+};
+pub use seen::Seen;
+pub use signed::{SignatureFile, SignedPolicy, signed_hash};
 
-/// The longest life of a lease.
-const LEASE_SECONDS_MAX: u64 = 600;
-const ROOTS_MAX: usize = 16;
-const MODELS_MAX: usize = 1024;
+use rules::Rules;
+
+/// Bytes in a policy file at most.
+pub const POLICY_BYTES_MAX: usize = 1024 * 1024;
 
 /// How much a deployment may relax.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,167 +51,126 @@ pub enum Mode {
     Production,
 }
 
-/// The policy as written.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct PolicyFile {
-    pub mode: Mode,
-    #[serde(default)]
-    pub insecure_allow_software_tee: bool,
-    /// Ed25519 public keys, hex.
-    #[serde(default)]
-    pub software_roots: Vec<Digest>,
-    pub models: ModelRule,
-    pub lease_seconds: u64,
+/// What happens to answers that stream on a lease which a changed policy ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnRevocation {
+    /// They run to their end.
+    Finish,
+    /// They are cut at once.
+    Cut,
 }
 
-/// Which models a worker may serve.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged)]
-pub enum ModelRule {
-    /// `"*"`.
-    Any(AnyModel),
-    Listed(Vec<ModelPin>),
-}
-
-impl ModelRule {
-    pub const ANY: Self = Self::Any(AnyModel::Any);
-}
-
-/// The text `"*"`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum AnyModel {
-    #[serde(rename = "*")]
-    Any,
-}
-
-/// A model and the digest of its manifest.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ModelPin {
-    pub name: ModelName,
-    pub manifest_digest: Digest,
-}
-
-/// A policy that cannot stand.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum PolicyError {
-    #[error(
-        "mode = \"production\" refuses software evidence: remove insecure_allow_software_tee and software_roots"
-    )]
-    SoftwareInProduction,
-    #[error("this build has no software evidence (cargo feature soft-tee)")]
-    SoftwareNotBuilt,
-    #[error("software evidence is allowed but software_roots names no key, or the other way round")]
-    SoftwareRoots,
-    #[error("software_roots holds more than {ROOTS_MAX} keys")]
-    TooManyRoots,
-    #[error("models lists no model, or more than {MODELS_MAX}")]
-    Models,
-    #[error("lease_seconds must be 1 to {LEASE_SECONDS_MAX}")]
-    LeaseSeconds,
-}
-
-/// A validated policy.
+/// A policy that was read and holds together.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
-    file: PolicyFile,
+    rules: Rules,
     digest: Digest,
 }
 
-impl PolicyFile {
-    /// Checks every rule and reports all that fail.
-    pub fn validate(self) -> Result<Policy, Vec<PolicyError>> {
-        let mut errors = Vec::new();
-        let has_roots = !self.software_roots.is_empty();
-        if self.insecure_allow_software_tee || has_roots {
-            if self.mode == Mode::Production {
-                errors.push(PolicyError::SoftwareInProduction);
-            }
-            if !cfg!(feature = "soft-tee") {
-                errors.push(PolicyError::SoftwareNotBuilt);
-            }
-            if self.insecure_allow_software_tee != has_roots {
-                errors.push(PolicyError::SoftwareRoots);
-            }
-        }
-        if self.software_roots.len() > ROOTS_MAX {
-            errors.push(PolicyError::TooManyRoots);
-        }
-        if let ModelRule::Listed(pins) = &self.models
-            && (pins.is_empty() || pins.len() > MODELS_MAX)
-        {
-            errors.push(PolicyError::Models);
-        }
-        if !(1..=LEASE_SECONDS_MAX).contains(&self.lease_seconds) {
-            errors.push(PolicyError::LeaseSeconds);
-        }
-        if errors.is_empty() {
-            let digest = self.digest();
-            Ok(Policy { file: self, digest })
-        } else {
-            Err(errors)
-        }
-    }
-
-    fn digest(&self) -> Digest {
-        let mut out = Encoder::new();
-        out.map(5);
-        out.unsigned(1).unsigned(match self.mode {
-            Mode::Development => 0,
-            Mode::Production => 1,
-        });
-        out.unsigned(2).unsigned(u64::from(self.insecure_allow_software_tee));
-        out.unsigned(3).array(self.software_roots.len());
-        for root in &self.software_roots {
-            out.bytes(root.as_bytes());
-        }
-        out.unsigned(4);
-        match &self.models {
-            ModelRule::Any(AnyModel::Any) => {
-                out.text("*");
-            }
-            ModelRule::Listed(pins) => {
-                out.array(pins.len());
-                for pin in pins {
-                    out.array(2).text(pin.name.as_str()).bytes(pin.manifest_digest.as_bytes());
-                }
-            }
-        }
-        out.unsigned(5).unsigned(self.lease_seconds);
-        Digest::from_bytes(sha256(&[b"cocoon/policy/v1\0", &out.into_bytes()]))
-    }
-}
-
 impl Policy {
+    /// Reads a policy without asking who signed it. Every mistake is reported.
+    pub fn parse(file: &[u8]) -> Result<Self, Vec<PolicyError>> {
+        let rules = check::read(file)?;
+        Ok(Self { rules, digest: Digest::from_bytes(signed_hash(file)) })
+    }
+
+    /// SHA-256("cocoon/policy/v1\0" ‖ file): also what is signed.
     pub fn digest(&self) -> Digest {
         self.digest
     }
 
-    pub fn mode(&self) -> Mode {
-        self.file.mode
+    pub fn version(&self) -> u64 {
+        self.rules.version
     }
 
-    pub fn allows_software(&self) -> bool {
-        self.file.insecure_allow_software_tee
+    pub fn mode(&self) -> Mode {
+        self.rules.mode
+    }
+
+    /// From this moment on it admits nobody.
+    pub fn not_after(&self) -> Timestamp {
+        self.rules.not_after
     }
 
     /// How long a lease lives.
     pub fn lease_life(&self) -> Duration {
-        Duration::from_secs(self.file.lease_seconds)
+        self.rules.lease_life
     }
 
-    #[cfg(feature = "soft-tee")]
-    pub(crate) fn trusts_root(&self, root: &[u8; 32]) -> bool {
-        self.file.software_roots.iter().any(|known| known.as_bytes() == root)
+    /// How often a worker must bring all its evidence again.
+    pub fn full_renewal(&self) -> Duration {
+        self.rules.full_renewal
     }
 
-    pub(crate) fn admits_model(&self, name: &ModelName, manifest_digest: &Digest) -> bool {
-        match &self.file.models {
-            ModelRule::Any(AnyModel::Any) => true,
-            ModelRule::Listed(pins) => {
-                pins.iter().any(|pin| pin.name == *name && pin.manifest_digest == *manifest_digest)
+    pub fn on_revocation(&self) -> OnRevocation {
+        self.rules.on_revocation
+    }
+
+    /// The roots of software's evidence, where the policy allows it.
+    pub fn software(&self) -> Option<&SoftwareRoots> {
+        self.rules.software.as_ref()
+    }
+
+    pub fn allows_software(&self) -> bool {
+        self.rules.software.is_some()
+    }
+
+    pub fn tdx(&self) -> Option<&TdxRules> {
+        self.rules.tdx.as_ref()
+    }
+
+    pub fn snp(&self) -> Option<&SnpRules> {
+        self.rules.snp.as_ref()
+    }
+
+    pub fn images(&self) -> &[ImageRow] {
+        &self.rules.images
+    }
+
+    pub fn gpus(&self) -> &[GpuRow] {
+        &self.rules.gpus
+    }
+
+    pub fn models(&self) -> &[ModelRow] {
+        &self.rules.models
+    }
+
+    pub fn machines(&self) -> &[MachineRow] {
+        &self.rules.machines
+    }
+
+    pub fn revoked(&self) -> &Revocations {
+        &self.rules.revoked
+    }
+
+    /// The development switches that are on.
+    pub fn insecure(&self) -> Vec<&'static str> {
+        let switches = [
+            (self.allows_software(), "software.insecure_allow"),
+            (self.rules.any_model, "insecure_any_model"),
+            (self.rules.any_machine, "insecure_any_machine"),
+        ];
+        switches.into_iter().filter_map(|(is_on, name)| is_on.then_some(name)).collect()
+    }
+
+    pub fn seen(&self) -> Seen {
+        Seen { version: self.version(), digest: self.digest }
+    }
+
+    /// Whether it may follow what was in force last: a higher version, or the very same file.
+    pub fn supersedes(&self, last_seen: Option<Seen>) -> Result<(), PolicyError> {
+        match last_seen {
+            Some(seen) if self.version() < seen.version => {
+                Err(PolicyError::Rollback { seen: seen.version, version: self.version() })
             }
+            Some(seen) if self.version() == seen.version && self.digest != seen.digest => {
+                Err(PolicyError::SameVersion { version: self.version() })
+            }
+            _ => Ok(()),
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,14 +9,18 @@
 
 pub mod certificate;
 mod der;
+pub mod event_log;
 mod hex;
 pub mod nvidia;
+pub mod revocations;
+mod root;
 pub mod snp;
 pub mod tdx;
 
 use serde::Serialize;
 
 pub use self::hex::Hex;
+pub use self::root::{NvidiaRoot, SnpRoot, TdxRoot};
 
 /// Why evidence was refused: one enum per kind of evidence.
 pub trait Refusal: std::error::Error {

@@ -5,23 +5,24 @@ use sha2::{Digest as _, Sha512};
 
 use super::VERSION;
 use crate::cbor::{CborError, Decoder, Encoder};
+use crate::sha256;
 
 const SPKI_BYTES_MAX: usize = 1024;
 
 /// What evidence is over.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Bind {
-    pub(super) nonce: [u8; 32],
-    pub(super) exporter: [u8; 32],
-    pub(super) gw_spki_sha256: Digest,
-    pub(super) policy_digest: Digest,
-    pub(super) h_keys: [u8; 32],
-    pub(super) h_dev: [u8; 32],
-    pub(super) h_wl: [u8; 32],
+pub(crate) struct Bind {
+    pub(crate) nonce: [u8; 32],
+    pub(crate) exporter: [u8; 32],
+    pub(crate) gw_spki_sha256: Digest,
+    pub(crate) policy_digest: Digest,
+    pub(crate) h_keys: [u8; 32],
+    pub(crate) h_dev: [u8; 32],
+    pub(crate) h_wl: [u8; 32],
 }
 
 impl Bind {
-    pub(super) fn encode(&self) -> Vec<u8> {
+    pub(crate) fn encode(&self) -> Vec<u8> {
         let mut out = Encoder::new();
         out.map(8);
         out.unsigned(1).unsigned(VERSION);
@@ -35,7 +36,7 @@ impl Bind {
         out.into_bytes()
     }
 
-    pub(super) fn decode(bytes: &[u8]) -> Result<Self, CborError> {
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, CborError> {
         let mut reader = Decoder::new(bytes);
         reader.map(8)?;
         if reader.key(1)?.unsigned()? != VERSION {
@@ -56,7 +57,7 @@ impl Bind {
 }
 
 /// SHA-512("cocoon/enrol/v1\0" ‖ bind): all 64 bytes of report data.
-pub(super) fn report_data(bind: &[u8]) -> [u8; 64] {
+pub(crate) fn report_data(bind: &[u8]) -> [u8; 64] {
     let mut hash = Sha512::new();
     hash.update(b"cocoon/enrol/v1\0");
     hash.update(bind);
@@ -65,32 +66,41 @@ pub(super) fn report_data(bind: &[u8]) -> [u8; 64] {
 
 /// The keys that the evidence speaks for, and where their work is paid to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Keys {
+pub(crate) struct Keys {
     /// The TLS key as SubjectPublicKeyInfo in DER.
-    pub(super) tls_spki: Vec<u8>,
-    pub(super) receipt_key: [u8; 32],
-    pub(super) payee: WalletAddress,
+    pub(crate) tls_spki: Vec<u8>,
+    pub(crate) receipt_key: [u8; 32],
+    pub(crate) payee: WalletAddress,
+    /// The X25519 key that requests are sealed to.
+    pub(crate) hpke_key: [u8; 32],
 }
 
 impl Keys {
-    pub(super) fn encode(&self) -> Vec<u8> {
+    pub(crate) fn encode(&self) -> Vec<u8> {
         let mut out = Encoder::new();
-        out.map(3);
+        out.map(4);
         out.unsigned(1).bytes(&self.tls_spki);
         out.unsigned(2).bytes(&self.receipt_key);
         out.unsigned(3).bytes(&self.payee.to_bytes());
+        out.unsigned(4).bytes(&self.hpke_key);
         out.into_bytes()
     }
 
-    pub(super) fn decode(bytes: &[u8]) -> Result<Self, CborError> {
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, CborError> {
         let mut reader = Decoder::new(bytes);
-        reader.map(3)?;
+        reader.map(4)?;
         let keys = Self {
             tls_spki: reader.key(1)?.bytes(SPKI_BYTES_MAX)?.to_vec(),
             receipt_key: reader.key(2)?.bytes_exact()?,
             payee: WalletAddress::from_bytes(&reader.key(3)?.bytes_exact()?),
+            hpke_key: reader.key(4)?.bytes_exact()?,
         };
         reader.finish()?;
         Ok(keys)
     }
+}
+
+/// The nonce that devices answer: it depends on the challenge and on the worker's keys.
+pub(crate) fn gpu_nonce(nonce: &[u8; 32], h_keys: &[u8; 32]) -> [u8; 32] {
+    sha256(&[b"cocoon/gpu-nonce/v1", nonce, h_keys])
 }

@@ -2,12 +2,12 @@
 
 use cocoon_primitives::{Digest, Timestamp, WalletAddress};
 
-use super::bind::{Bind, Keys, report_data};
-use super::message::{UnverifiedEvidence, no_devices};
+use super::bind::{Bind, Keys, gpu_nonce, report_data};
+use super::message::UnverifiedEvidence;
 use super::proof;
 use super::{VERSION, Workload};
 use crate::cbor::{CborError, Decoder, Encoder};
-use crate::evidence::Evidence;
+use crate::evidence::{Device, Evidence};
 use crate::receipt::ReceiptKey;
 use crate::sha256;
 
@@ -30,8 +30,22 @@ pub struct Claim<'a> {
     pub tls_spki: &'a [u8],
     /// Signs the binding: the worker holds the key that it names.
     pub receipt_key: &'a ReceiptKey,
+    /// The X25519 key that requests are sealed to.
+    pub hpke_key: [u8; 32],
     pub payee: WalletAddress,
     pub workload: &'a Workload,
+}
+
+impl Claim<'_> {
+    fn keys(&self) -> Vec<u8> {
+        let keys = Keys {
+            tls_spki: self.tls_spki.to_vec(),
+            receipt_key: self.receipt_key.public(),
+            payee: self.payee,
+            hpke_key: self.hpke_key,
+        };
+        keys.encode()
+    }
 }
 
 /// An answer that waits for evidence over its report data.
@@ -85,14 +99,15 @@ impl Challenge {
         self.policy_digest
     }
 
-    /// Binds a claim to this challenge.
-    pub fn prepare(&self, claim: &Claim<'_>) -> Prepared {
-        let keys = Keys {
-            tls_spki: claim.tls_spki.to_vec(),
-            receipt_key: claim.receipt_key.public(),
-            payee: claim.payee,
-        };
-        let (keys, dev, wl) = (keys.encode(), no_devices(), claim.workload.encode());
+    /// The nonce that the worker's devices must answer, before the binding is made.
+    pub fn gpu_nonce(&self, claim: &Claim<'_>) -> [u8; 32] {
+        gpu_nonce(&self.nonce, &sha256(&[&claim.keys()]))
+    }
+
+    /// Binds a claim and the evidence of its devices to this challenge.
+    pub fn prepare(&self, claim: &Claim<'_>, devices: &[Device]) -> Prepared {
+        let (keys, dev) = (claim.keys(), Device::encode_list(devices));
+        let wl = claim.workload.encode();
         let bind = Bind {
             nonce: self.nonce,
             exporter: *claim.exporter,

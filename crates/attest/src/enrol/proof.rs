@@ -11,12 +11,12 @@ use crate::sha256;
 
 const DOMAIN: &[u8] = b"cocoon/enrol-receipt-key/v1\0";
 
-pub(super) fn sign(key: &ReceiptKey, bind: &[u8]) -> [u8; 64] {
+pub(crate) fn sign(key: &ReceiptKey, bind: &[u8]) -> [u8; 64] {
     key.sign(&sha256(&[DOMAIN, bind]))
 }
 
 /// Strict: a key of small order proves nothing.
-pub(super) fn holds(receipt_key: &[u8; 32], bind: &[u8], proof: &[u8; 64]) -> bool {
+pub(crate) fn holds(receipt_key: &[u8; 32], bind: &[u8], proof: &[u8; 64]) -> bool {
     let signed = sha256(&[DOMAIN, bind]);
     VerifyingKey::from_bytes(receipt_key)
         .is_ok_and(|key| key.verify_strict(&signed, &Signature::from_bytes(proof)).is_ok())

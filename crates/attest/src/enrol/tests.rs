@@ -1,5 +1,10 @@
-//! One case per reason, each from an honest enrolment with one thing changed.
+//! One case per reason, each from an honest enrolment of a software guest with one thing changed. The
+//! verifiers are those of hardware; what a policy refuses is tested beside the policy.
 
+mod evidence;
+mod renewal;
+
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use cocoon_primitives::{Assurance, Digest, LeaseId, ModelKind, Timestamp, WalletAddress};
@@ -8,34 +13,28 @@ use proptest::prelude::*;
 use super::bind::{Bind, Keys, report_data};
 use super::message::UnverifiedEvidence;
 use super::*;
-use crate::evidence::software::SoftwareRoot;
-use crate::evidence::{Evidence, EvidenceFault};
+use crate::appraisal;
 use crate::lease::Lease;
-use crate::policy::{Mode, ModelPin, ModelRule, Policy, PolicyError, PolicyFile};
+use crate::policy::Policy;
 use crate::receipt::ReceiptKey;
-use crate::renewal::{self, LightChallenge, RenewalFault};
 use crate::sha256;
+use crate::softtee::Lab;
+use crate::verify::event_log::EventLog;
 
 const NOW: Timestamp = Timestamp::from_seconds(1_800_000_000);
 const EXPORTER: [u8; 32] = [7; 32];
 const SPKI: &[u8] = b"a public key in DER";
+const MODEL: &str = "tiny-demo";
 
-fn root() -> SoftwareRoot {
-    SoftwareRoot::from_seed(&[1; 32])
+static LAB: LazyLock<Lab> = LazyLock::new(|| Lab::new([1; 32]));
+static POLICY: LazyLock<Policy> = LazyLock::new(|| parse(&policy_text()));
+
+fn policy_text() -> String {
+    LAB.policy_toml(&[(MODEL, &hex::encode([9; 32]))])
 }
 
-fn policy_file() -> PolicyFile {
-    PolicyFile {
-        mode: Mode::Development,
-        insecure_allow_software_tee: true,
-        software_roots: vec![Digest::from_bytes(root().public())],
-        models: ModelRule::ANY,
-        lease_seconds: 600,
-    }
-}
-
-fn policy() -> Policy {
-    policy_file().validate().unwrap()
+fn parse(text: &str) -> Policy {
+    Policy::parse(text.as_bytes()).unwrap()
 }
 
 fn receipt_key() -> ReceiptKey {
@@ -46,7 +45,7 @@ fn workload() -> Workload {
     Workload {
         image: "development".to_owned(),
         models: vec![WorkloadModel {
-            name: "tiny-demo".parse().unwrap(),
+            name: MODEL.parse().unwrap(),
             manifest_digest: Digest::from_bytes([9; 32]),
             context_length: 2048,
             engine: "scripted".to_owned(),
@@ -54,6 +53,9 @@ fn workload() -> Workload {
             kind: ModelKind::Chat,
             owned_by: "cocoon".to_owned(),
         }],
+        gpu_count: 0,
+        cc_on: false,
+        devtools: false,
     }
 }
 
@@ -62,12 +64,13 @@ fn claim<'a>(workload: &'a Workload, receipt_key: &'a ReceiptKey) -> Claim<'a> {
         exporter: &EXPORTER,
         tls_spki: SPKI,
         receipt_key,
+        hpke_key: [8; 32],
         payee: WalletAddress::new(0, [5; 32]),
         workload,
     }
 }
 
-fn open(id: u8, policy: &Policy) -> (OpenChallenge, Challenge) {
+fn open_under(id: u8, policy: &Policy) -> (OpenChallenge, Challenge) {
     let mut random = [id; 48];
     random[47] = 200;
     let open = OpenChallenge::issue(&random, Digest::from_bytes([3; 32]), policy, NOW);
@@ -75,10 +78,12 @@ fn open(id: u8, policy: &Policy) -> (OpenChallenge, Challenge) {
     (open, challenge)
 }
 
+fn open(id: u8) -> (OpenChallenge, Challenge) {
+    open_under(id, &POLICY)
+}
+
 fn answer(challenge: &Challenge) -> Vec<u8> {
-    let prepared = challenge.prepare(&claim(&workload(), &receipt_key()));
-    let quote = root().quote(prepared.report_data(), NOW);
-    prepared.finish(Evidence::Software(quote))
+    LAB.answer(challenge, &claim(&workload(), &receipt_key()), NOW)
 }
 
 fn verify_at(
@@ -93,11 +98,22 @@ fn verify_at(
 }
 
 fn verify(open: OpenChallenge, evidence: &[u8]) -> Result<Attested, Refusal> {
-    verify_at(open, evidence, &policy(), NOW)
+    verify_at(open, evidence, &POLICY, NOW)
 }
 
-fn refusal(outcome: Result<Attested, Refusal>) -> Refusal {
-    outcome.map(|attested| attested.into_lease()).expect_err("the evidence was accepted")
+fn code(outcome: Result<Attested, Refusal>) -> &'static str {
+    outcome.expect_err("the evidence was accepted").code()
+}
+
+fn log(workload: &Workload) -> EventLog {
+    let digests: Vec<[u8; 32]> =
+        workload.models.iter().map(|model| *model.manifest_digest.as_bytes()).collect();
+    let gpus = crate::verify::event_log::GpuPolicy {
+        gpu_count: workload.gpu_count,
+        cc_on: workload.cc_on,
+        devtools: workload.devtools,
+    };
+    EventLog::of_worker(&digests, gpus).unwrap()
 }
 
 /// Rebuilds an answer after a change, quote and proof over the changed bind.
@@ -105,7 +121,7 @@ fn resigned(evidence: &[u8], change: impl FnOnce(&mut UnverifiedEvidence)) -> Ve
     let mut message = UnverifiedEvidence::decode(evidence).unwrap();
     change(&mut message);
     message.receipt_key_proof = proof::sign(&receipt_key(), &message.bind);
-    message.evidence = Evidence::Software(root().quote(report_data(&message.bind), NOW));
+    message.evidence = LAB.evidence(report_data(&message.bind), &log(&workload()), NOW);
     message.encode()
 }
 
@@ -119,312 +135,178 @@ fn rebound(evidence: &[u8], change: impl FnOnce(&mut Bind)) -> Vec<u8> {
 
 #[test]
 fn honest_evidence_is_granted_a_labelled_lease() {
-    let (open, challenge) = open(1, &policy());
+    let (open, challenge) = open(1);
     let evidence = answer(&challenge);
     let attested = verify(open, &evidence).unwrap();
     let lease = attested.lease();
     assert_eq!(lease.assurance, Assurance::Software);
     assert_eq!(lease.worker_id, receipt_key().worker_id());
+    assert_eq!(lease.hpke_key, [8; 32]);
+    assert_eq!(lease.image, LAB.image());
     assert_eq!(lease.expires, NOW.saturating_add(Duration::from_secs(600)));
-    assert_eq!(lease.policy_digest, policy().digest());
+    assert_eq!(lease.policy_digest, POLICY.digest());
     assert_eq!(Lease::decode(&lease.encode()).as_ref(), Ok(lease));
+    // Whoever was not on the connection finds the same.
+    let examined = appraisal::examine(&evidence, &POLICY, NOW).unwrap();
+    assert_eq!(&examined, attested.appraised());
+    assert_eq!(examined.evidence_digest, lease.evidence_digest);
+    assert_eq!(examined.exporter, EXPORTER);
+}
+
+#[test]
+fn a_lease_ends_with_what_it_rests_on() {
+    let text = policy_text().replace("2049-12-31T00:00:00Z", "2027-01-15T08:05:00Z");
+    let policy = parse(&text);
+    let (open, challenge) = open_under(1, &policy);
+    let attested = verify_at(open, &answer(&challenge), &policy, NOW).unwrap();
+    assert_eq!(attested.lease().expires, policy.not_after());
+    assert!(policy.not_after() < NOW.saturating_add(policy.lease_life()));
+}
+
+#[test]
+fn a_challenge_may_carry_the_nonce_of_others() {
+    let open =
+        OpenChallenge::issue_for([77; 32], [1; 16], Digest::from_bytes([3; 32]), &POLICY, NOW);
+    let challenge = Challenge::decode(&open.message()).unwrap();
+    let attested = verify(open, &answer(&challenge)).unwrap();
+    assert_eq!(attested.appraised().nonce, [77; 32]);
 }
 
 #[test]
 fn evidence_for_another_challenge_is_refused() {
-    let (_, first) = open(1, &policy());
-    let (second, _) = open(2, &policy());
-    assert_eq!(refusal(verify(second, &answer(&first))), Refusal::UnknownChallenge);
+    let (_, first) = open(1);
+    let (second, _) = open(2);
+    assert_eq!(code(verify(second, &answer(&first))), "unknown_challenge");
 }
 
 #[test]
 fn a_replayed_answer_under_a_new_id_has_the_wrong_nonce() {
-    let (_, first) = open(1, &policy());
-    let (second, challenge) = open(2, &policy());
+    let (_, first) = open(1);
+    let (second, challenge) = open(2);
     let replay = resigned(&answer(&first), |message| message.challenge_id = challenge.challenge_id);
-    assert_eq!(refusal(verify(second, &replay)), Refusal::Binding(BindingFault::Nonce));
+    assert_eq!(code(verify(second, &replay)), "wrong_nonce");
 }
 
 #[test]
 fn an_answer_after_the_challenge_expired_is_refused() {
-    let (open, challenge) = open(1, &policy());
+    let (open, challenge) = open(1);
     let late = NOW.saturating_add(Duration::from_secs(60));
-    assert_eq!(refusal(verify_at(open, &answer(&challenge), &policy(), late)), Refusal::Expired);
+    assert_eq!(code(verify_at(open, &answer(&challenge), &POLICY, late)), "challenge_expired");
 }
 
 #[test]
 fn each_bound_value_is_compared() {
     type Change = fn(&mut Bind);
-    let cases: [(Change, BindingFault); 7] = [
-        (|bind| bind.nonce = [0; 32], BindingFault::Nonce),
-        (|bind| bind.exporter = [0; 32], BindingFault::Exporter),
-        (|bind| bind.gw_spki_sha256 = Digest::from_bytes([0; 32]), BindingFault::GatewayKey),
-        (|bind| bind.policy_digest = Digest::from_bytes([0; 32]), BindingFault::Policy),
-        (|bind| bind.h_keys = [0; 32], BindingFault::Keys),
-        (|bind| bind.h_dev = [0; 32], BindingFault::Devices),
-        (|bind| bind.h_wl = [0; 32], BindingFault::Workload),
+    let cases: [(Change, &str); 7] = [
+        (|bind| bind.nonce = [0; 32], "wrong_nonce"),
+        (|bind| bind.exporter = [0; 32], "wrong_exporter"),
+        (|bind| bind.gw_spki_sha256 = Digest::from_bytes([0; 32]), "wrong_gateway_key"),
+        (|bind| bind.policy_digest = Digest::from_bytes([0; 32]), "wrong_policy"),
+        (|bind| bind.h_keys = [0; 32], "keys_changed"),
+        (|bind| bind.h_dev = [0; 32], "devices_changed"),
+        (|bind| bind.h_wl = [0; 32], "workload_changed"),
     ];
-    for (change, fault) in cases {
-        let (open, challenge) = open(1, &policy());
+    for (change, expected) in cases {
+        let (open, challenge) = open(1);
         let evidence = rebound(&answer(&challenge), change);
-        assert_eq!(refusal(verify(open, &evidence)), Refusal::Binding(fault));
+        assert_eq!(code(verify(open, &evidence)), expected);
     }
 }
 
 #[test]
 fn evidence_of_another_connection_is_refused() {
-    let (open, challenge) = open(1, &policy());
-    let evidence = answer(&challenge);
-    let presented = Presented {
-        evidence: &evidence,
-        exporter: &[8; 32],
-        peer_spki: SPKI,
-        lease_id: LeaseId::from_bytes([4; 16]),
-    };
-    let verdict = open.verify(&presented, &policy(), NOW);
-    assert_eq!(refusal(verdict), Refusal::Binding(BindingFault::Exporter));
-}
-
-#[test]
-fn another_tls_key_on_the_connection_is_refused() {
-    let (open, challenge) = open(1, &policy());
-    let evidence = answer(&challenge);
-    let presented = Presented {
-        evidence: &evidence,
-        exporter: &EXPORTER,
-        peer_spki: b"another key",
-        lease_id: LeaseId::from_bytes([4; 16]),
-    };
-    assert_eq!(refusal(open.verify(&presented, &policy(), NOW)), Refusal::TlsKey);
+    for (exporter, peer_spki, expected) in
+        [([8; 32], SPKI, "wrong_exporter"), (EXPORTER, b"another key".as_slice(), "wrong_tls_key")]
+    {
+        let (open, challenge) = open(1);
+        let evidence = answer(&challenge);
+        let presented = Presented {
+            evidence: &evidence,
+            exporter: &exporter,
+            peer_spki,
+            lease_id: LeaseId::from_bytes([4; 16]),
+        };
+        assert_eq!(code(open.verify(&presented, &POLICY, NOW)), expected);
+    }
 }
 
 #[test]
 fn a_receipt_key_that_another_worker_holds_is_refused() {
-    let (open, challenge) = open(1, &policy());
-    let honest = answer(&challenge);
+    let (open, challenge) = open(1);
     // Everything is attested and bound, and the named key is real: only its holder is another.
-    let mut stolen = UnverifiedEvidence::decode(&honest).unwrap();
-    let mut keys = Keys::decode(&stolen.keys).unwrap();
-    keys.receipt_key = ReceiptKey::from_seed(&[77; 32]).public();
-    stolen.keys = keys.encode();
-    let mut bind = Bind::decode(&stolen.bind).unwrap();
-    bind.h_keys = sha256(&[&stolen.keys]);
-    stolen.bind = bind.encode();
-    let evidence = resigned(&stolen.encode(), |_| {});
-    assert_eq!(refusal(verify(open, &evidence)), Refusal::ReceiptKey);
+    let evidence = resigned(&answer(&challenge), |message| {
+        let mut keys = Keys::decode(&message.keys).unwrap();
+        keys.receipt_key = ReceiptKey::from_seed(&[77; 32]).public();
+        message.keys = keys.encode();
+        let mut bind = Bind::decode(&message.bind).unwrap();
+        bind.h_keys = sha256(&[&message.keys]);
+        message.bind = bind.encode();
+    });
+    assert_eq!(code(verify(open, &evidence)), "receipt_key_unproven");
 }
 
 #[test]
 fn a_proof_of_the_receipt_key_for_another_challenge_or_purpose_is_refused() {
-    let (_, first) = open(1, &policy());
+    let (_, first) = open(1);
     let earlier = UnverifiedEvidence::decode(&answer(&first)).unwrap().receipt_key_proof;
-    let (_, challenge) = open(2, &policy());
+    let (_, challenge) = open(2);
     let bind = UnverifiedEvidence::decode(&answer(&challenge)).unwrap().bind;
     let undivided = receipt_key().sign(&sha256(&[&bind]));
     for proof in [earlier, undivided, [0; 64]] {
-        let (open, challenge) = open(2, &policy());
+        let (open, challenge) = open(2);
         let mut message = UnverifiedEvidence::decode(&answer(&challenge)).unwrap();
         message.receipt_key_proof = proof;
-        assert_eq!(refusal(verify(open, &message.encode())), Refusal::ReceiptKey);
+        assert_eq!(code(verify(open, &message.encode())), "receipt_key_unproven");
     }
-    assert_eq!(Refusal::ReceiptKey.code(), "receipt_key_unproven");
 }
 
 #[test]
-fn changed_keys_are_refused() {
-    let (open, challenge) = open(1, &policy());
-    let evidence = resigned(&answer(&challenge), |message| {
-        let mut keys = Keys::decode(&message.keys).unwrap();
-        keys.receipt_key = [6; 32];
-        message.keys = keys.encode();
-    });
-    assert_eq!(refusal(verify(open, &evidence)), Refusal::Binding(BindingFault::Keys));
-}
-
-#[test]
-fn devices_with_software_evidence_are_refused() {
-    let (open, challenge) = open(1, &policy());
-    let evidence = resigned(&answer(&challenge), |message| {
-        message.dev = vec![0x81, 0x00];
-        let mut bind = Bind::decode(&message.bind).unwrap();
-        bind.h_dev = sha256(&[&message.dev]);
-        message.bind = bind.encode();
-    });
-    assert_eq!(refusal(verify(open, &evidence)), Refusal::Devices);
+fn swapped_keys_are_refused() {
+    type Change = fn(&mut Keys);
+    let changes: [Change; 3] = [
+        |keys| keys.receipt_key = [6; 32],
+        |keys| keys.hpke_key = [6; 32],
+        |keys| keys.payee = WalletAddress::new(0, [6; 32]),
+    ];
+    for change in changes {
+        let (open, challenge) = open(1);
+        let evidence = resigned(&answer(&challenge), |message| {
+            let mut keys = Keys::decode(&message.keys).unwrap();
+            change(&mut keys);
+            message.keys = keys.encode();
+        });
+        assert_eq!(code(verify(open, &evidence)), "keys_changed");
+    }
 }
 
 #[test]
 fn a_policy_that_changed_meanwhile_is_refused() {
-    let (open, challenge) = open(1, &policy());
-    let changed = PolicyFile { lease_seconds: 60, ..policy_file() }.validate().unwrap();
-    let verdict = verify_at(open, &answer(&challenge), &changed, NOW);
-    assert_eq!(refusal(verdict), Refusal::PolicyChanged);
+    let (open, challenge) = open(1);
+    let changed = parse(&policy_text().replace("version = 1", "version = 2"));
+    assert_eq!(code(verify_at(open, &answer(&challenge), &changed, NOW)), "policy_changed");
 }
 
 #[test]
-fn a_model_outside_the_policy_is_refused() {
-    let pin = ModelPin {
-        name: "tiny-demo".parse().unwrap(),
-        manifest_digest: Digest::from_bytes([8; 32]),
-    };
-    let strict =
-        PolicyFile { models: ModelRule::Listed(vec![pin]), ..policy_file() }.validate().unwrap();
-    let (open, challenge) = open(1, &strict);
-    assert_eq!(refusal(verify_at(open, &answer(&challenge), &strict, NOW)), Refusal::Model);
+fn the_workload_reads_back() {
+    let workload = Workload { gpu_count: 8, cc_on: true, ..workload() };
+    assert_eq!(Workload::decode(&workload.encode()).as_ref(), Ok(&workload));
 }
 
+/// A byte of the message in every place that is not stapled: what the vendor publishes is held to its
+/// own signatures, and may have bytes that nobody reads.
 #[test]
-fn a_quote_of_another_root_is_refused() {
-    let (open, challenge) = open(1, &policy());
-    let prepared = challenge.prepare(&claim(&workload(), &receipt_key()));
-    let quote = SoftwareRoot::from_seed(&[99; 32]).quote(prepared.report_data(), NOW);
-    let evidence = prepared.finish(Evidence::Software(quote));
-    assert_eq!(refusal(verify(open, &evidence)), Refusal::Evidence(EvidenceFault::UnknownRoot));
-}
-
-#[test]
-fn a_quote_over_other_data_is_refused() {
-    let (open, challenge) = open(1, &policy());
-    let prepared = challenge.prepare(&claim(&workload(), &receipt_key()));
-    let evidence = prepared.finish(Evidence::Software(root().quote([0; 64], NOW)));
-    assert_eq!(refusal(verify(open, &evidence)), Refusal::Evidence(EvidenceFault::ReportData));
-}
-
-#[test]
-fn a_flipped_signature_is_refused() {
-    let (open, challenge) = open(1, &policy());
-    let prepared = challenge.prepare(&claim(&workload(), &receipt_key()));
-    let mut quote = root().quote(prepared.report_data(), NOW);
-    *quote.last_mut().unwrap() ^= 1;
-    let evidence = prepared.finish(Evidence::Software(quote));
-    assert_eq!(refusal(verify(open, &evidence)), Refusal::Evidence(EvidenceFault::Signature));
-}
-
-#[test]
-fn a_quote_from_another_time_is_refused() {
-    let (open, challenge) = open(1, &policy());
-    let prepared = challenge.prepare(&claim(&workload(), &receipt_key()));
-    let old = NOW.saturating_sub(Duration::from_secs(301));
-    let quote = root().quote(prepared.report_data(), old);
-    let evidence = prepared.finish(Evidence::Software(quote));
-    assert_eq!(refusal(verify(open, &evidence)), Refusal::Evidence(EvidenceFault::Time));
-}
-
-#[test]
-fn production_refuses_software_at_enrolment() {
-    let production = PolicyFile {
-        mode: Mode::Production,
-        insecure_allow_software_tee: false,
-        software_roots: Vec::new(),
-        ..policy_file()
-    };
-    let production = production.validate().unwrap();
-    let (open, challenge) = open(1, &production);
-    let verdict = verify_at(open, &answer(&challenge), &production, NOW);
-    assert_eq!(refusal(verdict), Refusal::Evidence(EvidenceFault::SoftwareInProduction));
-}
-
-#[test]
-fn development_without_permission_refuses_software() {
-    let plain = PolicyFile {
-        insecure_allow_software_tee: false,
-        software_roots: Vec::new(),
-        ..policy_file()
-    };
-    let plain = plain.validate().unwrap();
-    let (open, challenge) = open(1, &plain);
-    let verdict = verify_at(open, &answer(&challenge), &plain, NOW);
-    assert_eq!(refusal(verdict), Refusal::Evidence(EvidenceFault::SoftwareNotAllowed));
-}
-
-#[test]
-fn every_bad_rule_of_a_policy_is_reported() {
-    let bad = PolicyFile {
-        mode: Mode::Production,
-        models: ModelRule::Listed(Vec::new()),
-        lease_seconds: 601,
-        ..policy_file()
-    };
-    let errors = bad.validate().unwrap_err();
-    let expected =
-        vec![PolicyError::SoftwareInProduction, PolicyError::Models, PolicyError::LeaseSeconds];
-    assert_eq!(errors, expected);
-}
-
-#[test]
-fn a_policy_reads_from_text_and_refuses_unknown_fields() {
-    let text = r#"{"mode":"development","models":"*","lease_seconds":600}"#;
-    let file: PolicyFile = serde_json::from_str(text).unwrap();
-    assert_eq!(file.models, ModelRule::ANY);
-    let more = r#"{"mode":"development","models":"*","lease_seconds":600,"debug":true}"#;
-    assert!(serde_json::from_str::<PolicyFile>(more).is_err());
-}
-
-fn leased() -> Lease {
-    let (open, challenge) = open(1, &policy());
-    verify(open, &answer(&challenge)).unwrap().into_lease()
-}
-
-#[test]
-fn a_light_renewal_moves_only_the_end() {
-    let lease = leased();
-    let later = NOW.saturating_add(Duration::from_secs(400));
-    let challenge = LightChallenge::issue([1; 32]);
-    let signature = renewal::answer(&receipt_key(), challenge.nonce(), &EXPORTER, lease.lease_id);
-    let renewed = challenge.verify(&lease, &EXPORTER, &signature, &policy(), later).unwrap();
-    let expires = later.saturating_add(Duration::from_secs(600));
-    assert_eq!(renewed.into_lease(), Lease { expires, ..lease });
-}
-
-#[test]
-fn a_light_renewal_is_refused_for_its_own_reason() {
-    let lease = leased();
-    let signed =
-        |exporter, nonce: [u8; 32], id| renewal::answer(&receipt_key(), &nonce, exporter, id);
-    let other = LeaseId::from_bytes([0; 16]);
-    for signature in [
-        signed(&[0; 32], [1; 32], lease.lease_id),
-        signed(&EXPORTER, [2; 32], lease.lease_id),
-        signed(&EXPORTER, [1; 32], other),
-    ] {
-        let verdict =
-            LightChallenge::issue([1; 32]).verify(&lease, &EXPORTER, &signature, &policy(), NOW);
-        assert_eq!(verdict.map(renewal::Renewed::into_lease), Err(RenewalFault::Signature));
-    }
-    let good = signed(&EXPORTER, [1; 32], lease.lease_id);
-    let late = lease.expires;
-    let challenge = || LightChallenge::issue([1; 32]);
-    let verdict = challenge().verify(&lease, &EXPORTER, &good, &policy(), late);
-    assert_eq!(verdict.map(renewal::Renewed::into_lease), Err(RenewalFault::Expired));
-    let changed = PolicyFile { lease_seconds: 60, ..policy_file() }.validate().unwrap();
-    let verdict = challenge().verify(&lease, &EXPORTER, &good, &changed, NOW);
-    assert_eq!(verdict.map(renewal::Renewed::into_lease), Err(RenewalFault::Policy));
-}
-
-#[test]
-fn a_full_renewal_must_be_of_the_same_worker() {
-    let (first, challenge) = open(1, &policy());
-    let lease = verify(first, &answer(&challenge)).unwrap().into_lease();
-    let (second, challenge) = open(2, &policy());
-    let again = verify(second, &answer(&challenge)).unwrap();
-    assert!(renewal::full(&lease, again, &policy(), NOW).is_ok());
-    let (third, challenge) = open(3, &policy());
-    let again = verify(third, &answer(&challenge)).unwrap();
-    let other = Lease { payee: WalletAddress::new(0, [6; 32]), ..lease };
-    let verdict = renewal::full(&other, again, &policy(), NOW);
-    assert_eq!(verdict.map(renewal::Renewed::into_lease), Err(RenewalFault::Changed));
-}
-
-#[test]
-fn every_flipped_bit_is_refused() {
-    let (_, challenge) = open(1, &policy());
+fn a_flipped_byte_is_refused_or_changes_nothing() {
+    let (_, challenge) = open(1);
     let evidence = answer(&challenge);
-    for at in 0..evidence.len() {
-        for bit in 0..8 {
-            let mut flipped = evidence.clone();
-            flipped[at] ^= 1 << bit;
-            let (open, _) = open(1, &policy());
-            assert!(verify(open, &flipped).is_err(), "byte {at} bit {bit} may change");
+    let honest = appraisal::examine(&evidence, &POLICY, NOW).unwrap();
+    for at in (0..evidence.len()).step_by(41) {
+        let mut flipped = evidence.clone();
+        flipped[at] ^= 1 << (at % 8);
+        let (open, _) = open(1);
+        if let Ok(attested) = verify(open, &flipped) {
+            let (_, mut found) = attested.into_parts();
+            found.evidence_digest = honest.evidence_digest;
+            assert_eq!(found, honest, "byte {at} changes what was proved");
         }
     }
 }
@@ -432,8 +314,9 @@ fn every_flipped_bit_is_refused() {
 proptest! {
     #[test]
     fn arbitrary_evidence_is_refused(evidence in prop::collection::vec(any::<u8>(), 0..600)) {
-        let (open, _) = open(1, &policy());
+        let (open, _) = open(1);
         prop_assert!(verify(open, &evidence).is_err());
+        prop_assert!(appraisal::examine(&evidence, &POLICY, NOW).is_err());
     }
 
     #[test]
@@ -443,5 +326,31 @@ proptest! {
         let _ = Workload::decode(&bytes);
         let _ = Bind::decode(&bytes);
         let _ = Keys::decode(&bytes);
+        let _ = UnverifiedEvidence::decode(&bytes);
+    }
+
+    #[test]
+    fn parts_read_back(
+        digests: ([u8; 32], [u8; 32], [u8; 32], [u8; 32]),
+        spki in prop::collection::vec(any::<u8>(), 0..200),
+    ) {
+        let (a, b, c, d) = digests;
+        let bind = Bind {
+            nonce: a,
+            exporter: b,
+            gw_spki_sha256: Digest::from_bytes(c),
+            policy_digest: Digest::from_bytes(d),
+            h_keys: a,
+            h_dev: b,
+            h_wl: c,
+        };
+        prop_assert_eq!(Bind::decode(&bind.encode()), Ok(bind));
+        let keys = Keys {
+            tls_spki: spki,
+            receipt_key: a,
+            payee: WalletAddress::new(0, b),
+            hpke_key: c,
+        };
+        prop_assert_eq!(Keys::decode(&keys.encode()), Ok(keys));
     }
 }

@@ -2,18 +2,14 @@
 
 use std::time::Duration;
 
-use cocoon_primitives::{Assurance, Digest, LeaseId, Timestamp};
+use cocoon_primitives::{Digest, LeaseId, Timestamp};
 
-use super::bind::{Bind, Keys, report_data};
 use super::challenge::Challenge;
 use super::fault::{BindingFault, Refusal};
-use super::message::{UnverifiedEvidence, no_devices};
-use super::proof;
-use super::workload::Workload;
-use crate::evidence;
+use super::message::UnverifiedEvidence;
+use crate::appraisal::{self, Appraised};
 use crate::lease::Lease;
-use crate::policy::Policy;
-use crate::receipt::worker_id;
+use crate::policy::{Admission, Policy};
 use crate::sha256;
 
 /// How long a worker has to answer.
@@ -38,10 +34,11 @@ pub struct Presented<'a> {
     pub lease_id: LeaseId,
 }
 
-/// A worker whose evidence verified. There is no other way to make one.
+/// A worker whose evidence verified and whom the policy admits. There is no other way to make one.
 #[derive(Debug)]
 pub struct Attested {
     lease: Lease,
+    appraised: Appraised,
 }
 
 impl Attested {
@@ -49,8 +46,13 @@ impl Attested {
         &self.lease
     }
 
-    pub fn into_lease(self) -> Lease {
-        self.lease
+    /// What the evidence proved: a changed policy judges it again.
+    pub fn appraised(&self) -> &Appraised {
+        &self.appraised
+    }
+
+    pub fn into_parts(self) -> (Lease, Appraised) {
+        (self.lease, self.appraised)
     }
 }
 
@@ -63,14 +65,24 @@ impl OpenChallenge {
         now: Timestamp,
     ) -> Self {
         let (id, nonce) = random.split_at(16);
-        let challenge = Challenge {
-            challenge_id: id.try_into().expect("split at 16"),
-            nonce: nonce.try_into().expect("32 of 48 are left"),
-            gw_spki_sha256,
-            policy_digest: policy.digest(),
-            expires: now.saturating_add(CHALLENGE_LIFE),
-        };
-        Self { challenge }
+        let id = id.try_into().expect("split at 16");
+        let nonce = nonce.try_into().expect("32 of 48 are left");
+        Self::issue_for(nonce, id, gw_spki_sha256, policy, now)
+    }
+
+    /// A challenge over a nonce that others chose, and an id of 16 random bytes.
+    pub fn issue_for(
+        nonce: [u8; 32],
+        challenge_id: [u8; 16],
+        gw_spki_sha256: Digest,
+        policy: &Policy,
+        now: Timestamp,
+    ) -> Self {
+        let policy_digest = policy.digest();
+        let expires = now.saturating_add(CHALLENGE_LIFE);
+        Self {
+            challenge: Challenge { challenge_id, nonce, gw_spki_sha256, policy_digest, expires },
+        }
     }
 
     /// What the worker gets.
@@ -95,74 +107,49 @@ impl OpenChallenge {
         if policy.digest() != self.challenge.policy_digest {
             return Err(Refusal::PolicyChanged);
         }
-        self.check_binding(&message, presented.exporter).map_err(Refusal::Binding)?;
-        let keys = Keys::decode(&message.keys)?;
-        if keys.tls_spki != presented.peer_spki {
-            return Err(Refusal::TlsKey);
-        }
-        if !proof::holds(&keys.receipt_key, &message.bind, &message.receipt_key_proof) {
-            return Err(Refusal::ReceiptKey);
-        }
-        let workload = Workload::decode(&message.wl)?;
-        if message.dev != no_devices() {
-            return Err(Refusal::Devices);
-        }
-        let report_data = report_data(&message.bind);
-        let assurance = evidence::appraise(&message.evidence, &report_data, policy, now)
-            .map_err(Refusal::Evidence)?;
-        let listed =
-            |model: &super::WorkloadModel| policy.admits_model(&model.name, &model.manifest_digest);
-        if !workload.models.iter().all(listed) {
-            return Err(Refusal::Model);
-        }
-        let lease = grant(presented, &keys, workload, assurance, policy, now);
-        Ok(Attested { lease })
-    }
-
-    fn check_binding(
-        &self,
-        message: &UnverifiedEvidence,
-        exporter: &[u8; 32],
-    ) -> Result<(), BindingFault> {
-        // A bind that does not parse carries no nonce of ours.
-        let bind = Bind::decode(&message.bind).map_err(|_| BindingFault::Nonce)?;
+        let bound = appraisal::unbind(&message)?;
         let challenge = &self.challenge;
         let checks = [
-            (bind.nonce == challenge.nonce, BindingFault::Nonce),
-            (bind.exporter == *exporter, BindingFault::Exporter),
-            (bind.gw_spki_sha256 == challenge.gw_spki_sha256, BindingFault::GatewayKey),
-            (bind.policy_digest == challenge.policy_digest, BindingFault::Policy),
-            (bind.h_keys == sha256(&[&message.keys]), BindingFault::Keys),
-            (bind.h_dev == sha256(&[&message.dev]), BindingFault::Devices),
-            (bind.h_wl == sha256(&[&message.wl]), BindingFault::Workload),
+            (bound.bind.nonce == challenge.nonce, BindingFault::Nonce),
+            (bound.bind.exporter == *presented.exporter, BindingFault::Exporter),
+            (bound.bind.gw_spki_sha256 == challenge.gw_spki_sha256, BindingFault::GatewayKey),
+            (bound.bind.policy_digest == challenge.policy_digest, BindingFault::Policy),
         ];
-        match checks.into_iter().find(|(holds, _)| !holds) {
-            Some((_, fault)) => Err(fault),
-            None => Ok(()),
+        if let Some((_, fault)) = checks.into_iter().find(|(holds, _)| !holds) {
+            return Err(Refusal::Binding(fault));
         }
+        if bound.keys.tls_spki != presented.peer_spki {
+            return Err(Refusal::TlsKey);
+        }
+        let digest = evidence_digest(presented.evidence);
+        let appraised = appraisal::judge(&message, bound, digest, policy, now)?;
+        let admission = policy.admit(&appraised, now)?;
+        let lease = grant(presented.lease_id, &appraised, admission, policy, now);
+        Ok(Attested { lease, appraised })
     }
 }
 
 fn grant(
-    presented: &Presented<'_>,
-    keys: &Keys,
-    workload: Workload,
-    assurance: Assurance,
+    lease_id: LeaseId,
+    appraised: &Appraised,
+    admission: Admission,
     policy: &Policy,
     now: Timestamp,
 ) -> Lease {
     Lease {
-        lease_id: presented.lease_id,
-        worker_id: worker_id(&keys.receipt_key),
-        receipt_key: keys.receipt_key,
-        tls_spki_sha256: Digest::from_bytes(sha256(&[&keys.tls_spki])),
-        payee: keys.payee,
-        models: workload.models,
-        assurance,
-        evidence_digest: evidence_digest(presented.evidence),
+        lease_id,
+        worker_id: appraised.worker_id,
+        receipt_key: appraised.receipt_key,
+        tls_spki_sha256: appraised.tls_spki_sha256,
+        payee: appraised.payee,
+        models: appraised.workload.models.clone(),
+        assurance: appraised.assurance,
+        evidence_digest: appraised.evidence_digest,
         policy_digest: policy.digest(),
         issued: now,
-        expires: now.saturating_add(policy.lease_life()),
+        expires: now.saturating_add(policy.lease_life()).min(admission.until),
+        hpke_key: appraised.hpke_key,
+        image: admission.image,
     }
 }
 

@@ -4,16 +4,22 @@ use cocoon_primitives::{Digest, ModelKind, ModelName};
 
 use crate::cbor::{CborError, Decoder, Encoder};
 
-const MODELS_MAX: usize = 64;
-const TEXT_BYTES_MAX: usize = 128;
+pub(crate) const MODELS_MAX: usize = 64;
+pub(crate) const TEXT_BYTES_MAX: usize = 128;
 
 /// Image and models, as the evidence covers them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Workload {
-    /// Name of what was booted, at most 128 bytes.
+    /// Name of what was booted, at most 128 bytes: what the worker says; registers decide.
     pub image: String,
     /// At least one, at most 64, each name once.
     pub models: Vec<WorkloadModel>,
+    /// GPUs that it uses, switches not counted.
+    pub gpu_count: u32,
+    /// Confidential computing is on, on each of them.
+    pub cc_on: bool,
+    /// Developers' tools are on, on any of them.
+    pub devtools: bool,
 }
 
 /// One model that a worker serves.
@@ -33,22 +39,30 @@ pub struct WorkloadModel {
 }
 
 impl Workload {
-    pub(super) fn encode(&self) -> Vec<u8> {
+    pub(crate) fn encode(&self) -> Vec<u8> {
         let mut out = Encoder::new();
-        out.map(2);
+        out.map(5);
         out.unsigned(1).text(&self.image);
         out.unsigned(2);
         Self::write_models(&self.models, &mut out);
+        out.unsigned(3).unsigned(u64::from(self.gpu_count));
+        out.unsigned(4).unsigned(u64::from(self.cc_on));
+        out.unsigned(5).unsigned(u64::from(self.devtools));
         out.into_bytes()
     }
 
-    pub(super) fn decode(bytes: &[u8]) -> Result<Self, CborError> {
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, CborError> {
         let mut reader = Decoder::new(bytes);
-        reader.map(2)?;
-        let image = reader.key(1)?.text(TEXT_BYTES_MAX)?.to_owned();
-        let models = Self::read_models(reader.key(2)?)?;
+        reader.map(5)?;
+        let workload = Self {
+            image: reader.key(1)?.text(TEXT_BYTES_MAX)?.to_owned(),
+            models: Self::read_models(reader.key(2)?)?,
+            gpu_count: reader.key(3)?.unsigned_32()?,
+            cc_on: read_flag(reader.key(4)?)?,
+            devtools: read_flag(reader.key(5)?)?,
+        };
         reader.finish()?;
-        Ok(Self { image, models })
+        Ok(workload)
     }
 
     pub(crate) fn write_models(models: &[WorkloadModel], out: &mut Encoder) {
@@ -72,6 +86,14 @@ impl Workload {
     }
 }
 
+fn read_flag(reader: &mut Decoder<'_>) -> Result<bool, CborError> {
+    match reader.unsigned()? {
+        0 => Ok(false),
+        1 => Ok(true),
+        _ => Err(CborError::Range),
+    }
+}
+
 fn read_model(reader: &mut Decoder<'_>) -> Result<WorkloadModel, CborError> {
     if reader.array(7)? != 7 {
         return Err(CborError::Range);
@@ -83,11 +105,7 @@ fn read_model(reader: &mut Decoder<'_>) -> Result<WorkloadModel, CborError> {
         manifest_digest: Digest::from_bytes(reader.bytes_exact()?),
         context_length: reader.unsigned()?,
         engine: reader.text(TEXT_BYTES_MAX)?.to_owned(),
-        is_demo: match reader.unsigned()? {
-            0 => false,
-            1 => true,
-            _ => return Err(CborError::Range),
-        },
+        is_demo: read_flag(reader)?,
         owned_by: reader.text(TEXT_BYTES_MAX)?.to_owned(),
         kind: match reader.text(TEXT_BYTES_MAX)? {
             "chat" => ModelKind::Chat,

@@ -4,6 +4,7 @@
 use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
 
 use crate::cbor::{CborError, Decoder, Encoder};
+use crate::log::{leaf_hash, node_hash, verify_inclusion};
 use crate::sha256;
 
 /// Receipts in a batch at most.
@@ -90,28 +91,7 @@ fn climb(leaves: &[[u8; 32]], index: usize, path: &mut Vec<[u8; 32]>) {
 
 /// True where `proof` leads from `leaf` to `root` (RFC 9162 §2.1.3.2).
 pub fn verify(leaf: &[u8; 32], proof: &Proof, root: &[u8; 32]) -> bool {
-    if proof.index >= proof.size {
-        return false;
-    }
-    let (mut node, mut last) = (proof.index, proof.size - 1);
-    let mut hash = leaf_hash(leaf);
-    for step in &proof.path {
-        if last == 0 {
-            return false;
-        }
-        if node & 1 == 1 || node == last {
-            hash = node_hash(step, &hash);
-            while node & 1 == 0 && node != 0 {
-                node >>= 1;
-                last >>= 1;
-            }
-        } else {
-            hash = node_hash(&hash, step);
-        }
-        node >>= 1;
-        last >>= 1;
-    }
-    last == 0 && hash == *root
+    verify_inclusion(&leaf_hash(leaf), proof.index, proof.size, &proof.path, root).is_ok()
 }
 
 /// The gateway's signature on a batch.
@@ -138,12 +118,4 @@ fn split(count: usize) -> usize {
         at *= 2;
     }
     at
-}
-
-fn leaf_hash(leaf: &[u8; 32]) -> [u8; 32] {
-    sha256(&[&[0], leaf])
-}
-
-fn node_hash(left: &[u8; 32], right: &[u8; 32]) -> [u8; 32] {
-    sha256(&[&[1], left, right])
 }

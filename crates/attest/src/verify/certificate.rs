@@ -123,6 +123,16 @@ impl<'a> Certificate<'a> {
         right.then_some(key.data.as_ref())
     }
 
+    /// The key, where it is one of RSA.
+    #[cfg(feature = "soft-tee")]
+    pub(super) fn rsa_key(&self) -> Option<RsaPublicKeyComponents<Vec<u8>>> {
+        use x509_parser::public_key::PublicKey;
+        let spki = self.parsed.public_key();
+        let PublicKey::RSA(key) = spki.parsed().ok()? else { return None };
+        let number = |bytes: &[u8]| bytes.strip_prefix(&[0]).unwrap_or(bytes).to_vec();
+        Some(RsaPublicKeyComponents { n: number(key.modulus), e: number(key.exponent) })
+    }
+
     /// Whether `at`, in seconds since 1970, lies within its dates; both ends belong to them.
     pub(super) fn in_force(&self, at: i64) -> Result<(), NotInForce> {
         let validity = self.parsed.validity();

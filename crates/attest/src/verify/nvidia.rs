@@ -1,7 +1,7 @@
 //! NVIDIA GPUs and switches: a device's signed report of its measurements, and its certificates.
 //!
-//! Shape: [`appraise`] judges one device; [`evidence`] takes a file of several apart. The key of
-//! NVIDIA's root is compiled in.
+//! Shape: [`appraise`] judges one device; [`evidence`] takes a file of several apart; [`devices`] judges
+//! several together, and [`golden`] what one of them measured. The key of NVIDIA's root is compiled in.
 //! Invariants: the signature is over the received bytes, nonce included; a firmware id that the report
 //! names is the one that the signer's certificate was made for.
 //! Limits: what the measurements should be is for a policy to say; NVIDIA revokes by OCSP, which is
@@ -10,18 +10,20 @@
 
 mod chain;
 mod claims;
+pub mod devices;
 pub mod evidence;
+pub mod golden;
 mod report;
 
 pub use chain::{CHAIN_BYTES_MAX, Malformed as MalformedChain};
-pub use claims::{Architecture, Claims};
+pub use claims::{Architecture, Claims, Status};
 pub use report::{Malformed as MalformedReport, REPORT_BYTES_MAX};
 
 use cocoon_primitives::Timestamp;
 use ring::signature::{ECDSA_P384_SHA384_FIXED, UnparsedPublicKey};
 
 use super::certificate::{Certificate, NotInForce};
-use super::{Appraisal, Refusal, Verdict};
+use super::{Appraisal, NvidiaRoot, Refusal, Verdict};
 use report::Report;
 
 /// Why a report was refused.
@@ -64,9 +66,20 @@ pub enum Unusable {
     Chain(chain::Malformed),
 }
 
-/// Judges `report` and `chain`, the certificates in PEM with the signer first, as of `at`. Without a
-/// nonce, how fresh the report is stays open.
+/// Judges `report` and `chain`, the certificates in PEM with the signer first, under NVIDIA's root as of
+/// `at`. Without a nonce, how fresh the report is stays open.
 pub fn appraise(
+    report: &[u8],
+    chain: &[u8],
+    nonce: Option<&[u8; 32]>,
+    at: Timestamp,
+) -> Result<Verdict<Claims, Reason>, Unusable> {
+    appraise_under(NvidiaRoot::Nvidia, report, chain, nonce, at)
+}
+
+/// The same under another root.
+pub fn appraise_under(
+    root: NvidiaRoot<'_>,
     report: &[u8],
     chain: &[u8],
     nonce: Option<&[u8; 32]>,
@@ -82,7 +95,7 @@ pub fn appraise(
     let claims = Claims::of(&report, signer, certified);
 
     let mut appraisal = Appraisal::new();
-    appraisal.ensure("chain", chain::is_trusted(&chain), Reason::Chain);
+    appraisal.ensure("chain", chain::is_trusted(&chain, root), Reason::Chain);
     appraisal.ensure("signature", is_signed(&report, signer), Reason::Signature);
     appraisal.require("validity", in_force(&chain, at));
     match nonce {

@@ -1,9 +1,11 @@
-//! Intel TDX quotes, version 4 and 5, judged with Intel's collateral and under Intel's root alone.
+//! Intel TDX quotes, version 4 and 5, judged with the platform's collateral and under Intel's root, or,
+//! with the feature `soft-tee`, under a root that the caller names.
 //!
 //! Shape: [`quote`] holds the bytes to their shape and to the key that they carry, [`collateral`]
 //! to its dates; `dcap-qvl` leads that key, the platform and the collateral to Intel's root; the
 //! vendor policy is here. Checks run cheapest first and stop at the first refusal.
-//! Invariants: only `UpToDate` is accepted; a guest that is debugged, profiled, migratable or bound
+//! Invariants: only `UpToDate` is accepted, except by [`appraise_for_policy`], which leaves every status but
+//! `Revoked` to a policy; a guest that is debugged, profiled, migratable or bound
 //! to service guests is refused; dynamic platforms, cached keys and SMT are allowed, which every
 //! server with two sockets needs. Cost: about ten ECDSA verifications.
 
@@ -20,7 +22,7 @@ use dcap_qvl::{Policy as _, QuotePolicy, TcbStatus};
 pub use self::claims::Claims;
 pub use self::collateral::{COLLATERAL_BYTES_MAX, Collateral, CollateralError, Part};
 use self::quote::{Fault, UnverifiedQuote};
-use super::{Appraisal, Verdict};
+use super::{Appraisal, TdxRoot, Verdict};
 
 /// Characters of the library's reason that are kept.
 const DETAIL_CHARS_MAX: usize = 300;
@@ -81,7 +83,7 @@ pub enum Refusal {
     OtherPlatform,
     #[error("the platform is below every TCB level that Intel lists")]
     BelowEveryTcbLevel,
-    #[error("the quote does not lead to Intel's root: {0}")]
+    #[error("the quote does not lead to its vendor's root: {0}")]
     Unverified(String),
     #[error("the platform's TCB status is {status}, with {} advisories", advisories.len())]
     TcbStatus { status: TcbStatus, advisories: Vec<String> },
@@ -113,13 +115,53 @@ impl super::Refusal for Refusal {
     }
 }
 
-/// Judges a quote at the moment `at`. A nonce of at most 64 bytes must be the report data, which is
-/// filled up with zeros.
+/// Who decides whether a platform's TCB status will do.
+#[derive(Debug, Clone, Copy)]
+enum Status {
+    UpToDate,
+    OfPolicy,
+}
+
+/// Judges a quote under Intel's root at the moment `at`. A nonce of at most 64 bytes must be the report
+/// data, which is filled up with zeros.
 pub fn appraise(
     input: &[u8],
     collateral: &Collateral,
     nonce: Option<&[u8]>,
     at: Timestamp,
+) -> Result<Verdict<Claims, Refusal>, Malformed> {
+    judge(TdxRoot::Intel, input, collateral, nonce, at, Status::UpToDate)
+}
+
+/// The same under another root.
+pub fn appraise_under(
+    root: TdxRoot<'_>,
+    input: &[u8],
+    collateral: &Collateral,
+    nonce: Option<&[u8]>,
+    at: Timestamp,
+) -> Result<Verdict<Claims, Refusal>, Malformed> {
+    judge(root, input, collateral, nonce, at, Status::UpToDate)
+}
+
+/// The same, for a caller whose policy judges the TCB status in the claims: any but `Revoked` passes.
+pub fn appraise_for_policy(
+    root: TdxRoot<'_>,
+    input: &[u8],
+    collateral: &Collateral,
+    nonce: Option<&[u8]>,
+    at: Timestamp,
+) -> Result<Verdict<Claims, Refusal>, Malformed> {
+    judge(root, input, collateral, nonce, at, Status::OfPolicy)
+}
+
+fn judge(
+    root: TdxRoot<'_>,
+    input: &[u8],
+    collateral: &Collateral,
+    nonce: Option<&[u8]>,
+    at: Timestamp,
+    status: Status,
 ) -> Result<Verdict<Claims, Refusal>, Malformed> {
     let mut appraisal = Appraisal::new();
     let unverified = match UnverifiedQuote::parse(input) {
@@ -130,14 +172,12 @@ pub fn appraise(
     let unverified = appraisal.require("format", unverified);
     let quote = unverified.as_ref().map(|unverified| Quote::parse(unverified.bytes)).transpose();
     let quote = quote.map_err(|_| Malformed::Part)?;
-    let claims = unverified
-        .zip(quote)
-        .and_then(|(unverified, quote)| check(&mut appraisal, &unverified, &quote, collateral, at));
+    let claims = unverified.zip(quote).and_then(|(unverified, quote)| {
+        let evidence = Evidence { unverified: &unverified, quote: &quote, collateral };
+        check(&mut appraisal, root, evidence, at)
+    });
     if let Some(claims) = &claims {
-        let status = claims.tcb_status;
-        let advisories = claims.advisories.clone();
-        let reason = Refusal::TcbStatus { status, advisories };
-        appraisal.ensure("tcb_status", status == TcbStatus::UpToDate, reason);
+        check_status(&mut appraisal, claims, status);
         match nonce {
             Some(nonce) => {
                 let matches = super::is_report_data(nonce, &claims.report_data.0);
@@ -150,20 +190,38 @@ pub fn appraise(
     Ok(appraisal.finish(claims))
 }
 
-/// Everything up to Intel's root; the first refusal ends it.
+fn check_status(appraisal: &mut Appraisal<Refusal>, claims: &Claims, rule: Status) {
+    let status = claims.tcb_status;
+    let reason = Refusal::TcbStatus { status, advisories: claims.advisories.clone() };
+    match (rule, status) {
+        (_, TcbStatus::UpToDate) => appraisal.ensure("tcb_status", true, reason),
+        (Status::OfPolicy, status) if status != TcbStatus::Revoked => {
+            appraisal.not_checked("tcb_status", "it is left to the policy");
+        }
+        _ => appraisal.ensure("tcb_status", false, reason),
+    }
+}
+
+/// A quote with what is needed to judge it.
+#[derive(Clone, Copy)]
+struct Evidence<'a> {
+    unverified: &'a UnverifiedQuote<'a>,
+    quote: &'a Quote,
+    collateral: &'a Collateral,
+}
+
+/// Everything up to the root; the first refusal ends it.
 fn check(
     appraisal: &mut Appraisal<Refusal>,
-    unverified: &UnverifiedQuote<'_>,
-    quote: &Quote,
-    collateral: &Collateral,
+    root: TdxRoot<'_>,
+    evidence: Evidence<'_>,
     at: Timestamp,
 ) -> Option<Claims> {
-    appraisal.require("quote_signature", unverified.check_signature())?;
-    appraisal.require("attestation_key", unverified.check_attestation_key())?;
-    appraisal.require("td_attributes", check_attributes(&quote.report))?;
-    appraisal.require("collateral_dates", collateral.check_dates(at))?;
-    let verified = lead_to_root(unverified.bytes, quote, collateral, at);
-    appraisal.require("vendor_chain", verified)
+    appraisal.require("quote_signature", evidence.unverified.check_signature())?;
+    appraisal.require("attestation_key", evidence.unverified.check_attestation_key())?;
+    appraisal.require("td_attributes", check_attributes(&evidence.quote.report))?;
+    appraisal.require("collateral_dates", evidence.collateral.check_dates(at))?;
+    appraisal.require("vendor_chain", lead_to_root(root, evidence, at))
 }
 
 fn check_attributes(report: &Report) -> Result<(), Refusal> {
@@ -188,18 +246,29 @@ fn check_attributes(report: &Report) -> Result<(), Refusal> {
 }
 
 fn lead_to_root(
-    bytes: &[u8],
-    quote: &Quote,
-    collateral: &Collateral,
+    root: TdxRoot<'_>,
+    evidence: Evidence<'_>,
     at: Timestamp,
 ) -> Result<Claims, Refusal> {
+    let Evidence { unverified: read, quote, collateral } = evidence;
     let now = at.as_seconds();
+    let verifier = match root {
+        TdxRoot::Intel => QuoteVerifier::new_prod(),
+        #[cfg(feature = "soft-tee")]
+        TdxRoot::Software(root) => QuoteVerifier::new(root.to_vec()),
+        #[cfg(not(feature = "soft-tee"))]
+        TdxRoot::Never(never, _) => match never {},
+    };
     // Named, because any crate that turns on `ring` would change the default.
-    let verifier = QuoteVerifier::new_prod().with_config::<RustCryptoConfig>();
     let verified = verifier
-        .verify_with_policy(bytes, &collateral.parts, now, &QuotePolicy::claims_only(now))
+        .with_config::<RustCryptoConfig>()
+        .verify_with_policy(read.bytes, &collateral.parts, now, &QuotePolicy::claims_only(now))
         .map_err(|error| collateral.explain(quote).unwrap_or_else(|| unverified(&error)))?;
     // The TCB status is judged by the caller, so that its refusal has its own name.
+    if verified.tcb.status == TcbStatus::Revoked {
+        let advisories = verified.tcb.advisory_ids;
+        return Err(Refusal::TcbStatus { status: TcbStatus::Revoked, advisories });
+    }
     QuotePolicy::strict(now)
         .allow_status(verified.tcb.status)
         .allow_dynamic_platform(true)
@@ -216,3 +285,6 @@ fn lead_to_root(
 fn unverified(error: &impl std::fmt::Display) -> Refusal {
     Refusal::Unverified(format!("{error:#}").chars().take(DETAIL_CHARS_MAX).collect())
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,5 +2,8 @@
 //! made up here.
 
 mod evidence;
+mod mutations;
+#[cfg(feature = "soft-tee")]
+mod revocations;
 mod tdx;
 mod tdx_bytes;

@@ -5,7 +5,7 @@ use cocoon_attest::verify::tdx::{
 };
 use cocoon_attest::verify::{Outcome, Verdict};
 
-use crate::evidence::{Mutations, day, sample};
+use crate::evidence::{day, sample};
 
 const COCOON: Case = Case {
     quote: "cocoon_quote.dat",
@@ -134,61 +134,6 @@ fn the_nonce_is_the_whole_report_data() {
     assert!(judge(&data).accepted().is_some());
     for wrong in [&data[..32], &[], &[0; 64], &[data.as_slice(), &[0]].concat()] {
         assert_eq!(judge(wrong).refusal(), Some(&Refusal::Nonce), "{}", wrong.len());
-    }
-}
-
-/// Where a quote's bytes may differ without any claim differing: nothing there is signed or read.
-/// Every byte of the four quotes was tried once, 20269 of them: these places are all there are.
-fn is_unsigned_padding(quote: &[u8], offset: usize) -> bool {
-    const END: &[u8] = b"-----END CERTIFICATE-----";
-    let begins = find_all(quote, b"-----BEGIN CERTIFICATE-----");
-    let ends = find_all(quote, END);
-    let ([platform, _, root], [.., end]) = (&begins[..], &ends[..]) else {
-        panic!("a chain of three certificates");
-    };
-    // The root that the quote carries, with its lines of dashes: the verifier takes its own.
-    let is_root = (*root..end + END.len()).contains(&offset);
-    // White space of PEM, and the zero that ends the chain's text.
-    is_root || (offset >= *platform && matches!(quote[offset], b'\n' | b'\r' | 0))
-}
-
-fn find_all(haystack: &[u8], needle: &[u8]) -> Vec<usize> {
-    (0..haystack.len()).filter(|at| haystack[*at..].starts_with(needle)).collect()
-}
-
-#[test]
-fn a_mutated_quote_is_refused_or_says_the_same() {
-    let mut mutations = Mutations::seeded(1);
-    for case in [COCOON, DCAP, GOOGLE, EXTENDED] {
-        let (Some(quote), Some(collateral)) = (case.quote(), case.collateral()) else { return };
-        let honest = case.judge().unwrap().accepted().unwrap().clone();
-        for _ in 0..300 {
-            let offset = mutations.below(quote.len());
-            let mutated = mutations.at(&quote, offset);
-            let verdict = appraise(&mutated, &collateral, None, day(case.date));
-            let Ok(verdict) = verdict else { continue };
-            if let Some(claims) = verdict.accepted() {
-                assert_eq!(*claims, honest, "{}: byte {offset}", case.quote);
-                assert!(is_unsigned_padding(&quote, offset), "{}: byte {offset}", case.quote);
-            }
-        }
-    }
-}
-
-#[test]
-fn mutated_collateral_is_refused_or_says_the_same() {
-    let mut mutations = Mutations::seeded(2);
-    let (Some(quote), Some(json)) = (COCOON.quote(), sample("tdx", COCOON.collateral)) else {
-        return;
-    };
-    let honest = COCOON.judge().unwrap().accepted().unwrap().clone();
-    for _ in 0..500 {
-        let offset = mutations.below(json.len());
-        let Ok(collateral) = Collateral::parse(&mutations.at(&json, offset)) else { continue };
-        let verdict = appraise(&quote, &collateral, None, day(COCOON.date)).unwrap();
-        if let Some(claims) = verdict.accepted() {
-            assert_eq!(*claims, honest, "byte {offset}");
-        }
     }
 }
 

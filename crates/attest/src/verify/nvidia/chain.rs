@@ -6,6 +6,7 @@
 
 use x509_parser::pem::Pem;
 
+use crate::verify::NvidiaRoot;
 use crate::verify::certificate::{self, Certificate};
 use crate::verify::der;
 
@@ -44,8 +45,8 @@ pub(super) fn read(text: &[u8]) -> Result<Vec<Vec<u8>>, Malformed> {
     if chain.len() < *CERTIFICATES.start() { Err(Malformed::Pem) } else { Ok(chain) }
 }
 
-/// Whether `chain`, the signer first, leads to NVIDIA's root.
-pub(super) fn is_trusted(chain: &[Certificate<'_>]) -> bool {
+/// Whether `chain`, the signer first, leads to that root.
+pub(super) fn is_trusted(chain: &[Certificate<'_>], trusted: NvidiaRoot<'_>) -> bool {
     let (Some(signer), Some(root)) = (chain.first(), chain.last()) else {
         return false;
     };
@@ -53,12 +54,27 @@ pub(super) fn is_trusted(chain: &[Certificate<'_>]) -> bool {
         [subject, issuer] => subject.is_issued_by(issuer, below),
         _ => false,
     });
-    let pinned = hex::decode(ROOT.concat()).expect("the constant is hexadecimal");
+    let Some(pinned) = key(trusted) else { return false };
     let below = u32::try_from(chain.len()).unwrap_or(u32::MAX).saturating_sub(2);
     issued
         && signer.is_signer()
         && root.p384_point() == Some(pinned.as_slice())
         && root.is_issued_by(root, below)
+}
+
+/// The root's key as a point; none where the caller's root is no such certificate.
+fn key(root: NvidiaRoot<'_>) -> Option<Vec<u8>> {
+    match root {
+        NvidiaRoot::Nvidia => {
+            Some(hex::decode(ROOT.concat()).expect("the constant is hexadecimal"))
+        }
+        #[cfg(feature = "soft-tee")]
+        NvidiaRoot::Software(der) => {
+            Certificate::read(der).ok().and_then(|root| root.p384_point().map(<[u8]>::to_vec))
+        }
+        #[cfg(not(feature = "soft-tee"))]
+        NvidiaRoot::Never(never, _) => match never {},
+    }
 }
 
 /// The firmware's digest that the device's certificate was made for (TCG DICE). Hopper has it in a

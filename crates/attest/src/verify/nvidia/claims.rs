@@ -8,11 +8,15 @@ use crate::verify::certificate::Certificate;
 /// The numbers of opaque fields (NVIDIA's open verifier).
 const DRIVER: u16 = 3;
 const VBIOS: u16 = 6;
+const NVDEC0_STATUS: u16 = 11;
+const MEASUREMENT_COUNTS: u16 = 12;
 const BOARD: u16 = 14;
 const CHIP_SKU: u16 = 15;
 const PROJECT: u16 = 17;
 const PROJECT_SKU: u16 = 18;
 pub(super) const FIRMWARE_ID: u16 = 20;
+const PROTECTED_PCIE_STATUS: u16 = 21;
+const SWITCH_PDIS: u16 = 22;
 const FEATURE_FLAG: u16 = 36;
 
 /// A generation of devices, by the name that NVIDIA certifies its chips under.
@@ -40,6 +44,24 @@ impl Architecture {
     }
 }
 
+/// What a report says of a part of a device that can be off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    Enabled,
+    Disabled,
+}
+
+impl Status {
+    fn read(field: &[u8]) -> Option<Self> {
+        match *field {
+            [0xaa] => Some(Self::Enabled),
+            [0x55] => Some(Self::Disabled),
+            _ => None,
+        }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Claims {
     pub architecture: Option<Architecture>,
@@ -56,6 +78,13 @@ pub struct Claims {
     pub project_sku: Option<String>,
     /// 0 several tenants, 1 one tenant, 2 protected PCIe.
     pub feature_flag: Option<u16>,
+    /// The first video decoder; measurement 35 (NVIDIA counts from 0) says nothing where it is off.
+    pub nvdec0: Option<Status>,
+    pub protected_pcie: Option<Status>,
+    /// A GPU's: the switches at its links, in their order; zeros where there is none. A switch's: its own.
+    pub switch_pdis: Vec<String>,
+    /// How often each measurement was extended.
+    pub measurement_counts: Vec<u32>,
     /// What the report says; `certified_firmware_id` is what the certificate says.
     pub firmware_id: Option<String>,
     pub certified_firmware_id: Option<String>,
@@ -83,11 +112,27 @@ impl Claims {
             project: text(PROJECT),
             project_sku: text(PROJECT_SKU),
             feature_flag: feature.map(u16::from_le_bytes),
+            nvdec0: report.field(NVDEC0_STATUS).and_then(Status::read),
+            protected_pcie: report.field(PROTECTED_PCIE_STATUS).and_then(Status::read),
+            switch_pdis: identifiers(report.field(SWITCH_PDIS)),
+            measurement_counts: counts(report.field(MEASUREMENT_COUNTS)),
             firmware_id: report.field(FIRMWARE_ID).map(hex::encode),
             certified_firmware_id: certified.map(hex::encode),
             measurements: report.measurements.values().map(hex::encode).collect(),
         }
     }
+}
+
+/// Eight bytes each; none where they are something else.
+fn identifiers(field: Option<&[u8]>) -> Vec<String> {
+    let (whole, []) = field.unwrap_or_default().as_chunks::<8>() else { return Vec::new() };
+    whole.iter().map(hex::encode).collect()
+}
+
+/// Four bytes each; none where they are something else.
+fn counts(field: Option<&[u8]>) -> Vec<u32> {
+    let (whole, []) = field.unwrap_or_default().as_chunks::<4>() else { return Vec::new() };
+    whole.iter().map(|bytes| u32::from_le_bytes(*bytes)).collect()
 }
 
 /// A text that ends in zeros; none where it is not plain.

@@ -2,8 +2,8 @@
 //!
 //! Source: DMTF DSP0274 1.1, GET_MEASUREMENTS and MEASUREMENTS; the opaque fields are NVIDIA's, by
 //! the numbers that its open verifier gives them.
-//! Invariants: every byte belongs to exactly one part; there is one block for each index and one
-//! field for each number; the signature is the last 96 bytes and covers all others.
+//! Invariants: every byte belongs to exactly one part; there is one block for each index from 1 on, without
+//! gaps, and one field for each number; the signature is the last 96 bytes and covers all others.
 
 use std::collections::BTreeMap;
 
@@ -102,7 +102,8 @@ fn blocks(mut rest: &[u8]) -> Option<BTreeMap<u8, &[u8]>> {
             return None;
         }
     }
-    Some(blocks)
+    // So that the place in a list of them is the index.
+    (1..).zip(blocks.keys()).all(|(expected, index)| expected == *index).then_some(blocks)
 }
 
 /// Each: number, length, value.

@@ -16,7 +16,7 @@ const SAMPLES: [(&str, &str); 5] = [
 ];
 
 /// Real evidence lies outside the repository; a test says aloud that it did without.
-fn file(name: &str) -> Option<Vec<u8>> {
+pub(super) fn file(name: &str) -> Option<Vec<u8>> {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/evidence/nvidia");
     let bytes = std::fs::read(format!("{folder}/{name}")).ok();
     if bytes.is_none() {
@@ -34,6 +34,21 @@ fn hopper() -> Option<(Vec<u8>, Vec<u8>)> {
     assert_eq!(devices.len(), 1);
     let device = devices.remove(0);
     Some((device.report, device.chain))
+}
+
+/// The claims of a sample that is accepted.
+pub(super) fn at_the_samples_time(report: &str, chain: &str) -> Option<Claims> {
+    let (report, chain) = sample(report, chain)?;
+    appraise(&report, &chain, None, AT).unwrap().accepted().cloned()
+}
+
+pub(super) fn of_four_gpus() -> Option<Vec<Claims>> {
+    let devices = evidence::read(&file("multi_gpu_hopper.json")?).unwrap();
+    let claims = devices.iter().map(|device| {
+        let verdict = appraise(&device.report, &device.chain, None, AT).unwrap();
+        verdict.accepted().unwrap().clone()
+    });
+    Some(claims.collect())
 }
 
 fn outcome(verdict: &Verdict<Claims, Reason>, name: &str) -> Outcome {
@@ -165,7 +180,7 @@ fn no_changed_byte_of_the_certificates_leads_to_the_root() {
     let sound = chain::read(&chain).unwrap();
     let trusted = |ders: &[Vec<u8>]| {
         let chain = ders.iter().map(|der| Certificate::read(der)).collect::<Result<Vec<_>, _>>();
-        chain.is_ok_and(|chain| chain::is_trusted(&chain))
+        chain.is_ok_and(|chain| chain::is_trusted(&chain, NvidiaRoot::Nvidia))
     };
     assert!(trusted(&sound));
     let mut accepted = Vec::new();

@@ -65,6 +65,14 @@ impl<'a> Report<'a> {
         u64::from_le_bytes(self.field(0x08))
     }
 
+    pub(super) fn family_id(&self) -> [u8; 16] {
+        self.field(0x10)
+    }
+
+    pub(super) fn image_id(&self) -> [u8; 16] {
+        self.field(0x20)
+    }
+
     pub(super) fn vmpl(&self) -> u32 {
         self.number(0x30)
     }
@@ -95,6 +103,14 @@ impl<'a> Report<'a> {
         self.field(0xc0)
     }
 
+    pub(super) fn id_key_digest(&self) -> [u8; 48] {
+        self.field(0xe0)
+    }
+
+    pub(super) fn author_key_digest(&self) -> [u8; 48] {
+        self.field(0x110)
+    }
+
     pub(super) fn current_tcb(&self) -> [u8; 8] {
         self.field(0x38)
     }
@@ -118,6 +134,12 @@ impl<'a> Report<'a> {
 
     pub(super) fn launch_tcb(&self) -> [u8; 8] {
         self.field(0x1f0)
+    }
+
+    /// Which vulnerabilities' mitigations were verified at the launch, and which are now; from version 5 on.
+    pub(super) fn mitigation_vectors(&self) -> Option<[u64; 2]> {
+        let vector = |offset| u64::from_le_bytes(self.field(offset));
+        (self.version() >= 5).then(|| [vector(0x1f8), vector(0x200)])
     }
 
     fn number(&self, offset: usize) -> u32 {

@@ -15,6 +15,8 @@ pub struct Claims {
     pub tcb_eval_data_number: u32,
     /// Unix seconds: when the platform's TCB level was published.
     pub tcb_date: u64,
+    /// Unix seconds: when the latest part of the collateral was issued.
+    pub collateral_issued: u64,
     /// Unix seconds: when the first part of the collateral ends.
     pub collateral_expires: u64,
     /// The platform's model, as Intel numbers it.
@@ -22,6 +24,14 @@ pub struct Claims {
     /// The processor package: the same in every quote of one machine.
     pub ppid: Hex<16>,
     pub platform_instance_id: Option<Hex<16>>,
+    /// What the platform's certificate was made for.
+    pub cpu_svn: Hex<16>,
+    pub pce_svn: u16,
+    /// The quoting enclave's status by itself; `tcb_status` is the worse of it and the platform's.
+    pub qe_tcb_status: TcbStatus,
+    /// Numbers of the revocation lists that were read.
+    pub root_crl_number: u32,
+    pub pck_crl_number: u32,
     pub dynamic_platform: Option<bool>,
     pub cached_keys: Option<bool>,
     pub smt: Option<bool>,
@@ -55,10 +65,16 @@ impl Claims {
             advisories: verified.tcb.advisory_ids.clone(),
             tcb_eval_data_number: verified.tcb.eval_data_number,
             tcb_date: verified.platform.tcb_date_tag,
+            collateral_issued: verified.latest_issue_date,
             collateral_expires: verified.earliest_expiration_date,
             fmspc: Hex(pck.fmspc),
             ppid: Hex(pck.ppid.as_slice().try_into().ok()?),
             platform_instance_id: pck.platform_instance_id.map(Hex),
+            cpu_svn: Hex(pck.cpu_svn),
+            pce_svn: pck.pce_svn,
+            qe_tcb_status: verified.qe.tcb_level.tcb_status,
+            root_crl_number: verified.platform.root_ca_crl_num,
+            pck_crl_number: verified.platform.pck_crl_num,
             dynamic_platform: flag(pck.dynamic_platform),
             cached_keys: flag(pck.cached_keys),
             smt: flag(pck.smt_enabled),
