@@ -1,19 +1,24 @@
 //! Membership and placement.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use cocoon_attest::enrol::Attested;
+use cocoon_attest::appraisal::Appraised;
+use cocoon_attest::enrol::{Attested, Refusal};
 use cocoon_attest::lease::Lease;
+use cocoon_attest::policy::Policy;
 use cocoon_attest::renewal::Renewed;
 use cocoon_primitives::{Assurance, LeaseId, ModelName, Timestamp, WorkerId};
 
 use crate::member::Member;
-use crate::{Load, Pick, ServedModel, Unavailable};
+use crate::{Load, Pick, Quarantined, ServedModel, Unavailable};
 
 /// Model names remembered at most. A model whose workers left is `NoWorker` while it is among
 /// them, and unknown past that; what is served now is never unknown.
 const NAMES_MAX: usize = 4096;
+
+/// Quarantined workers at most. Each of them proved its evidence and then cheated.
+const QUARANTINED_MAX: usize = 16 * 1024;
 
 /// The workers of one gateway.
 #[derive(Debug)]
@@ -21,6 +26,8 @@ pub struct Fleet<L> {
     members: HashMap<WorkerId, Member<L>>,
     /// Names that some worker served.
     names: BTreeSet<ModelName>,
+    /// Workers that may not come back under the same id.
+    quarantined: HashSet<WorkerId>,
 }
 
 impl<L: Clone> Default for Fleet<L> {
@@ -31,23 +38,38 @@ impl<L: Clone> Default for Fleet<L> {
 
 impl<L: Clone> Fleet<L> {
     pub fn new() -> Self {
-        Self { members: HashMap::new(), names: BTreeSet::new() }
+        Self { members: HashMap::new(), names: BTreeSet::new(), quarantined: HashSet::new() }
     }
 
     /// Admits a worker. One that was a member under another lease is replaced: its old link is
     /// returned, to be closed.
-    pub fn admit(&mut self, attested: Attested, link: L, now: Timestamp) -> Option<L> {
-        self.insert(attested.into_lease(), link, now)
+    pub fn admit(
+        &mut self,
+        attested: Attested,
+        link: L,
+        now: Timestamp,
+    ) -> Result<Option<L>, Quarantined> {
+        if self.is_quarantined(attested.lease().worker_id) {
+            return Err(Quarantined);
+        }
+        let (lease, appraised) = attested.into_parts();
+        Ok(self.insert(lease, Arc::new(appraised), link, now))
     }
 
-    pub(crate) fn insert(&mut self, lease: Lease, link: L, now: Timestamp) -> Option<L> {
+    pub(crate) fn insert(
+        &mut self,
+        lease: Lease,
+        appraised: Arc<Appraised>,
+        link: L,
+        now: Timestamp,
+    ) -> Option<L> {
         for model in &lease.models {
             if self.names.len() < NAMES_MAX {
                 self.names.insert(model.name.clone());
             }
         }
         let worker = lease.worker_id;
-        self.members.insert(worker, Member::new(lease, link, now)).map(|old| old.link)
+        self.members.insert(worker, Member::new(lease, appraised, link, now)).map(|old| old.link)
     }
 
     /// Whether this model is served now, or was, as far as names are remembered.
@@ -69,18 +91,39 @@ impl<L: Clone> Fleet<L> {
         random: u64,
         exclude: &[WorkerId],
     ) -> Result<Pick<L>, Unavailable> {
-        if !self.knows(model) {
+        let wanted = Wanted { model, assurance, among: None, exclude };
+        self.choose(&wanted, now, random)
+    }
+
+    /// As [`Self::pick`], but only among these workers: a sealed request opens nowhere else.
+    #[expect(clippy::too_many_arguments, reason = "one more than a plain pick has")]
+    pub fn pick_among(
+        &mut self,
+        workers: &[WorkerId],
+        model: &ModelName,
+        assurance: Assurance,
+        now: Timestamp,
+        random: u64,
+        exclude: &[WorkerId],
+    ) -> Result<Pick<L>, Unavailable> {
+        let wanted = Wanted { model, assurance, among: Some(workers), exclude };
+        self.choose(&wanted, now, random)
+    }
+
+    fn choose(
+        &mut self,
+        wanted: &Wanted<'_>,
+        now: Timestamp,
+        random: u64,
+    ) -> Result<Pick<L>, Unavailable> {
+        if !self.knows(wanted.model) {
             return Err(Unavailable::UnknownModel);
         }
-        if self.assurance(model, now) != Some(assurance) {
+        if self.assurance(wanted.model, now) != Some(wanted.assurance) {
             return Err(Unavailable::NoWorker);
         }
-        let serving: Vec<&Member<L>> = self
-            .members
-            .values()
-            .filter(|member| member.serves(model, now) && member.lease.assurance == assurance)
-            .filter(|member| !exclude.contains(&member.lease.worker_id))
-            .collect();
+        let serving: Vec<&Member<L>> =
+            self.members.values().filter(|member| wanted.is_met_by(member, now)).collect();
         if serving.is_empty() {
             return Err(Unavailable::NoWorker);
         }
@@ -92,7 +135,7 @@ impl<L: Clone> Fleet<L> {
         // A worker that failed lately serves only where nobody else is left.
         let sound: Vec<&Member<L>> =
             free.iter().copied().filter(|member| !member.is_suspended(now)).collect();
-        let worker = choose(if sound.is_empty() { free } else { sound }, random);
+        let worker = less_loaded(if sound.is_empty() { free } else { sound }, random);
         let member = self.members.get_mut(&worker).ok_or(Unavailable::NoWorker)?;
         member.in_flight = member.in_flight.saturating_add(1);
         Ok(Pick { worker, lease: Arc::clone(&member.lease), link: member.link.clone() })
@@ -115,14 +158,40 @@ impl<L: Clone> Fleet<L> {
         }
     }
 
-    /// The lease was prolonged. A lease that was replaced meanwhile stays as it is.
-    pub fn renewed(&mut self, renewed: Renewed) {
+    /// The lease was prolonged, and rests on this appraisal, the last of its connection. A lease
+    /// that was replaced meanwhile stays as it is.
+    pub fn renewed(&mut self, renewed: Renewed, appraised: Arc<Appraised>) {
         let lease = renewed.into_lease();
         if let Some(member) = self.members.get_mut(&lease.worker_id)
             && member.lease.lease_id == lease.lease_id
         {
             member.lease = Arc::new(lease);
+            member.appraised = appraised;
         }
+    }
+
+    /// Judges every member anew, by what it proved. Those that the policy does not admit are gone
+    /// when this returns; the leases of others end no later than the policy allows.
+    pub fn reappraise(
+        &mut self,
+        policy: &Policy,
+        now: Timestamp,
+    ) -> Vec<(WorkerId, LeaseId, Refusal, L)> {
+        let mut ended = Vec::new();
+        self.members.retain(|worker, member| match policy.admit(&member.appraised, now) {
+            Ok(admission) => {
+                if admission.until < member.lease.expires {
+                    let lease = Lease { expires: admission.until, ..(*member.lease).clone() };
+                    member.lease = Arc::new(lease);
+                }
+                true
+            }
+            Err(refusal) => {
+                ended.push((*worker, member.lease.lease_id, refusal, member.link.clone()));
+                false
+            }
+        });
+        ended
     }
 
     /// Nothing new goes to this worker under this lease; what runs, finishes.
@@ -148,6 +217,22 @@ impl<L: Clone> Fleet<L> {
         }
     }
 
+    /// Takes a worker out and keeps it out: it gets nothing new, and its id is refused for the
+    /// life of this fleet. What runs on its link, which is returned, may finish. An id is a key
+    /// that only its holder can give up, so a worker comes back with another key alone.
+    pub fn quarantine(&mut self, worker: WorkerId) -> Option<L> {
+        if self.quarantined.len() < QUARANTINED_MAX {
+            self.quarantined.insert(worker);
+        }
+        self.members.remove(&worker).map(|member| member.link)
+    }
+
+    /// Whether [`Self::admit`] refuses this worker. A full list refuses everybody: it means that
+    /// keys are made faster than anybody looks at what they do.
+    pub fn is_quarantined(&self, worker: WorkerId) -> bool {
+        self.quarantined.len() >= QUARANTINED_MAX || self.quarantined.contains(&worker)
+    }
+
     /// Drains every worker whose lease has ended, and returns those links.
     pub fn expire(&mut self, now: Timestamp) -> Vec<(WorkerId, L)> {
         let mut ended = Vec::new();
@@ -158,6 +243,18 @@ impl<L: Clone> Fleet<L> {
             }
         }
         ended
+    }
+
+    /// Every worker that may be picked now, with what it proved, by id.
+    pub fn attested(&self, now: Timestamp) -> Vec<(Arc<Lease>, Arc<Appraised>, L)> {
+        let open = self.members.values().filter(|member| member.is_open(now));
+        let mut open: Vec<_> = open
+            .map(|member| {
+                (Arc::clone(&member.lease), Arc::clone(&member.appraised), member.link.clone())
+            })
+            .collect();
+        open.sort_unstable_by_key(|(lease, _, _)| lease.worker_id);
+        open
     }
 
     /// Requests that were picked for this worker and have not finished.
@@ -215,8 +312,27 @@ impl<L: Clone> Fleet<L> {
     }
 }
 
+/// What a request may be served by.
+struct Wanted<'a> {
+    model: &'a ModelName,
+    assurance: Assurance,
+    /// `None`: any worker.
+    among: Option<&'a [WorkerId]>,
+    exclude: &'a [WorkerId],
+}
+
+impl Wanted<'_> {
+    fn is_met_by<L>(&self, member: &Member<L>, now: Timestamp) -> bool {
+        let worker = &member.lease.worker_id;
+        member.serves(self.model, now)
+            && member.lease.assurance == self.assurance
+            && self.among.is_none_or(|among| among.contains(worker))
+            && !self.exclude.contains(worker)
+    }
+}
+
 /// The less loaded of two that the random bits name: no herd runs to one idle worker.
-fn choose<L>(mut candidates: Vec<&Member<L>>, random: u64) -> WorkerId {
+fn less_loaded<L>(mut candidates: Vec<&Member<L>>, random: u64) -> WorkerId {
     candidates.sort_unstable_by_key(|member| member.lease.worker_id);
     let count = u64::try_from(candidates.len()).expect("a fleet fits in 64 bits");
     let at = |index: u64| usize::try_from(index).expect("below the fleet's size");

@@ -41,6 +41,11 @@ pub struct Pick<L> {
     pub link: L,
 }
 
+/// The worker cheated before, under the same key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("this worker is quarantined")]
+pub struct Quarantined;
+
 /// Why there is no pick.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Unavailable {

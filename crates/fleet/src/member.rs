@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use cocoon_attest::appraisal::Appraised;
 use cocoon_attest::lease::Lease;
 use cocoon_primitives::{ModelName, Timestamp};
 
@@ -16,6 +17,8 @@ const SUSPENSION_DOUBLINGS_MAX: u32 = 5;
 #[derive(Debug)]
 pub(crate) struct Member<L> {
     pub(crate) lease: Arc<Lease>,
+    /// What the last full evidence of its connection proved.
+    pub(crate) appraised: Arc<Appraised>,
     pub(crate) link: L,
     pub(crate) load: Load,
     /// Requests that this gateway sent and that have not finished.
@@ -28,9 +31,10 @@ pub(crate) struct Member<L> {
 
 impl<L> Member<L> {
     /// Until its first report a worker is taken to run one request at a time.
-    pub(crate) fn new(lease: Lease, link: L, now: Timestamp) -> Self {
+    pub(crate) fn new(lease: Lease, appraised: Arc<Appraised>, link: L, now: Timestamp) -> Self {
         Self {
             lease: Arc::new(lease),
+            appraised,
             link,
             load: Load { running: 0, waiting: 0, permits: 1, queue: 0 },
             in_flight: 0,

@@ -8,6 +8,10 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod proven;
+
+use proven::{LATER, Text, appraised, attested, evidence_of};
+
 const NOW: Timestamp = Timestamp::from_seconds(1_800_000_000);
 const SOFT: Assurance = Assurance::Software;
 const LIFE: Duration = Duration::from_secs(600);
@@ -43,14 +47,21 @@ fn lease(n: u8, assurance: Assurance) -> Lease {
         policy_digest: Digest::from_bytes([2; 32]),
         issued: NOW,
         expires: NOW.saturating_add(LIFE),
+        hpke_key: [n; 32],
+        image: "image".to_owned(),
     }
+}
+
+/// A member without a handshake: placement asks nothing of what it proved.
+fn join(fleet: &mut Fleet<u8>, lease: Lease, link: u8) -> Option<u8> {
+    fleet.insert(lease, appraised(), link, NOW)
 }
 
 /// A fleet of software workers with room, whose links are their numbers.
 fn fleet(workers: &[u8]) -> Fleet<u8> {
     let mut fleet = Fleet::new();
     for n in workers {
-        fleet.insert(lease(*n, Assurance::Software), *n, NOW);
+        join(&mut fleet, lease(*n, Assurance::Software), *n);
         fleet.load(worker(*n), ROOMY);
     }
     fleet
@@ -72,7 +83,7 @@ fn a_name_nobody_served_is_unknown_and_one_that_left_is_not() {
 #[test]
 fn hardware_is_never_replaced_by_software() {
     let mut fleet = fleet(&[1]);
-    fleet.insert(lease(2, Assurance::Hardware), 2, NOW);
+    join(&mut fleet, lease(2, Assurance::Hardware), 2);
     fleet.load(worker(2), ROOMY);
     for random in 0..50 {
         let random = random << 32 | random;
@@ -120,6 +131,35 @@ fn excluded_workers_are_not_asked_again() {
 }
 
 #[test]
+fn a_sealed_request_goes_only_where_it_opens() {
+    let mut fleet = fleet(&[1, 2, 3]);
+    let among = |fleet: &mut Fleet<u8>, workers: &[WorkerId], random, exclude: &[WorkerId]| {
+        fleet.pick_among(workers, &name("m"), SOFT, NOW, random, exclude).map(|pick| pick.link)
+    };
+    for random in 0..50 {
+        let picked = among(&mut fleet, &[worker(2), worker(3)], random << 32 | random, &[]);
+        assert!(matches!(picked, Ok(2 | 3)), "{picked:?}");
+    }
+    assert_eq!(among(&mut fleet, &[worker(2), worker(3)], 0, &[worker(2)]), Ok(3));
+    for nobody in [&[worker(9)][..], &[]] {
+        assert_eq!(among(&mut fleet, nobody, 0, &[]), Err(Unavailable::NoWorker));
+    }
+    fleet.load(worker(1), Load { running: 100, ..ROOMY });
+    assert_eq!(among(&mut fleet, &[worker(1)], 0, &[]), Err(Unavailable::Saturated));
+}
+
+#[test]
+fn a_quarantined_worker_gets_nothing_and_does_not_come_back() {
+    let mut fleet = fleet(&[1, 2]);
+    assert_eq!(fleet.quarantine(worker(1)), Some(1));
+    assert_eq!(fleet.quarantine(worker(1)), None);
+    for _ in 0..20 {
+        assert_eq!(pick(&mut fleet, &[]), Ok(2));
+    }
+    assert!(fleet.is_quarantined(worker(1)) && !fleet.is_quarantined(worker(2)));
+}
+
+#[test]
 fn places_are_permits_and_queue() {
     let mut fleet = fleet(&[1]);
     fleet.load(worker(1), Load { running: 0, waiting: 0, permits: 1, queue: 2 });
@@ -137,7 +177,7 @@ fn places_are_permits_and_queue() {
 #[test]
 fn before_its_first_report_a_worker_takes_one() {
     let mut fleet = Fleet::new();
-    fleet.insert(lease(1, Assurance::Software), 1, NOW);
+    join(&mut fleet, lease(1, Assurance::Software), 1);
     assert_eq!(pick(&mut fleet, &[]), Ok(1));
     assert_eq!(pick(&mut fleet, &[]), Err(Unavailable::Saturated));
 }
@@ -170,7 +210,7 @@ fn a_struck_worker_serves_only_where_nobody_else_does() {
 fn a_new_lease_replaces_the_old_one_and_survives_its_end() {
     let mut fleet = fleet(&[1]);
     let newer = Lease { lease_id: LeaseId::from_bytes([9; 16]), ..lease(1, Assurance::Software) };
-    assert_eq!(fleet.insert(newer, 10, NOW), Some(1));
+    assert_eq!(join(&mut fleet, newer, 10), Some(1));
     fleet.drain(worker(1), LeaseId::from_bytes([1; 16]));
     fleet.remove(worker(1), LeaseId::from_bytes([1; 16]));
     assert_eq!(pick(&mut fleet, &[]), Ok(10));
@@ -193,7 +233,7 @@ fn a_request_keeps_the_assurance_that_it_was_promised() {
         fleet.pick(&name("m"), Assurance::Hardware, NOW, 0, &[]).map(|pick| pick.link)
     };
     assert_eq!(hard(&mut fleet), Err(Unavailable::NoWorker), "only software is here");
-    fleet.insert(lease(2, Assurance::Hardware), 2, NOW);
+    join(&mut fleet, lease(2, Assurance::Hardware), 2);
     fleet.load(worker(2), ROOMY);
     assert_eq!((hard(&mut fleet), pick(&mut fleet, &[])), (Ok(2), Err(Unavailable::NoWorker)));
     fleet.remove(worker(2), LeaseId::from_bytes([2; 16]));
@@ -205,12 +245,87 @@ fn an_old_leases_requests_are_not_counted_against_the_new_one() {
     let mut fleet = fleet(&[1]);
     let old = fleet.pick(&name("m"), SOFT, NOW, 0, &[]).unwrap();
     let newer = Lease { lease_id: LeaseId::from_bytes([9; 16]), ..lease(1, SOFT) };
-    fleet.insert(newer, 10, NOW);
+    join(&mut fleet, newer, 10);
     let new = fleet.pick(&name("m"), SOFT, NOW, 0, &[]).unwrap();
     fleet.finished(old.worker, old.lease.lease_id);
     assert_eq!(fleet.in_flight(worker(1)), 1);
     fleet.finished(new.worker, new.lease.lease_id);
     assert_eq!(fleet.in_flight(worker(1)), 0);
+}
+
+#[test]
+fn an_attested_worker_is_a_member_with_what_it_proved() {
+    let mut fleet = Fleet::new();
+    let attested = attested(&[1; 32], &Text::default());
+    let (worker, lease) = (attested.lease().worker_id, attested.lease().clone());
+    let proven = attested.appraised().clone();
+    assert_eq!(fleet.admit(attested, 1, NOW), Ok(None));
+    let [(held, appraised, link)] = &fleet.attested(NOW)[..] else { panic!("not one") };
+    assert_eq!((&**held, &**appraised, *link), (&lease, &proven, 1));
+    assert!(fleet.attested(lease.expires).is_empty(), "its lease has ended");
+    fleet.drain(worker, lease.lease_id);
+    assert!(fleet.attested(NOW).is_empty(), "it drains");
+}
+
+#[test]
+fn a_quarantined_worker_is_refused_and_one_with_another_key_is_not() {
+    let mut fleet = Fleet::new();
+    let text = Text::default();
+    let worker = attested(&[1; 32], &text).lease().worker_id;
+    assert_eq!(fleet.admit(attested(&[1; 32], &text), 1, NOW), Ok(None));
+    assert_eq!(fleet.quarantine(worker), Some(1));
+    assert_eq!(fleet.admit(attested(&[1; 32], &text), 2, NOW), Err(Quarantined));
+    assert!(fleet.is_empty());
+    assert_eq!(fleet.admit(attested(&[2; 32], &text), 3, NOW), Ok(None));
+}
+
+#[test]
+fn a_row_that_goes_takes_its_workers_with_it() {
+    let mut fleet = Fleet::new();
+    let text = Text::default();
+    let removed = attested(&[1; 32], &text);
+    let (worker, lease) = (removed.lease().worker_id, removed.lease().lease_id);
+    assert_eq!(fleet.admit(removed, 1, NOW), Ok(None));
+    assert!(fleet.reappraise(&text.policy(), NOW).is_empty(), "nothing changed");
+    let without = Text { models: "", ..text };
+    let ended = fleet.reappraise(&without.policy(), NOW);
+    let [(gone, of, refusal, link)] = &ended[..] else { panic!("not one") };
+    assert_eq!((*gone, *of, refusal.code(), *link), (worker, lease, "model_not_listed", 1));
+    assert!(fleet.is_empty());
+    let admitted = fleet.admit(attested(&[1; 32], &text), 2, NOW);
+    assert_eq!(admitted, Ok(None), "who was revoked may come back under a policy that says so");
+}
+
+#[test]
+fn a_policy_that_ends_sooner_shortens_leases_and_at_its_end_takes_all() {
+    let mut fleet = Fleet::new();
+    let text = Text::default();
+    assert_eq!(fleet.admit(attested(&[1; 32], &text), 1, NOW), Ok(None));
+    let sooner = Text { not_after: LATER, ..text };
+    let policy = sooner.policy();
+    assert!(policy.not_after() < NOW.saturating_add(LIFE), "the test is about shortening");
+    assert!(fleet.reappraise(&policy, NOW).is_empty());
+    assert_eq!(fleet.attested(NOW)[0].0.expires, policy.not_after());
+    let ended = fleet.reappraise(&policy, policy.not_after());
+    assert_eq!(ended[0].2.code(), "policy_ended");
+}
+
+#[test]
+fn what_a_full_renewal_proved_is_judged_next() {
+    let mut fleet = Fleet::new();
+    let text = Text::default();
+    assert_eq!(fleet.admit(attested(&[1; 32], &text), 1, NOW), Ok(None));
+    let lease = Arc::clone(&fleet.attested(NOW)[0].0);
+    let changed = Text { version: 2, ..text };
+    let again = attested(&[1; 32], &changed);
+    let later = NOW.saturating_add(Duration::from_secs(5));
+    let (renewed, proven) =
+        cocoon_attest::renewal::full(&lease, again, later).expect("the same worker");
+    fleet.renewed(renewed, Arc::new(proven));
+    let (held, appraised, _) = &fleet.attested(NOW)[0];
+    assert_eq!(held.evidence_digest, lease.evidence_digest, "receipts name the first evidence");
+    assert_eq!(appraised.policy_digest, changed.policy().digest());
+    assert_ne!(appraised.evidence_digest, evidence_of(&[1; 32], &text));
 }
 
 proptest! {

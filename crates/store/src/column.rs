@@ -2,7 +2,8 @@
 //! identifiers as their bytes, names as text.
 
 use cocoon_primitives::{
-    KeyId, ModelName, Nano, RequestId, Timestamp, TokenCount, TokenPrice, WalletAddress, WorkerId,
+    Digest, KeyId, ModelName, Nano, RequestId, Timestamp, TokenCount, TokenPrice, WalletAddress,
+    WorkerId,
 };
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 
@@ -97,6 +98,7 @@ bytes_column! {
     RequestId, 16;
     KeyId, 8;
     WorkerId, 32;
+    Digest, 32;
     cocoon_ledger::AccountId, 16;
     cocoon_ledger::TransferId, 16;
 }

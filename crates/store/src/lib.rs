@@ -1,5 +1,5 @@
 //! The gateway's durable state in one SQLite file: wallets, keys, the ledger, requests, receipts,
-//! and the answers that idempotency keys repeat.
+//! the log of leases with its evidence, and the answers that idempotency keys repeat.
 //!
 //! Shape: one writer thread takes queued operations, runs each in a savepoint of one shared
 //! transaction, commits, then answers all of them (group commit). Reads run on a few reader
@@ -13,6 +13,7 @@
 //! Cost: a write is one trip to the writer thread and shares its commit; nothing waits for fsync.
 //! A call whose future is dropped may still take effect.
 
+mod attestation;
 mod audit;
 mod column;
 mod error;
@@ -33,6 +34,7 @@ mod usage;
 mod wallet;
 mod writer;
 
+pub use attestation::{AppendOutcome, LogKind, LogRow, NewEvidence, NewLogEntry};
 pub use audit::LedgerReport;
 pub use error::StoreError;
 pub use idempotency::{Claim, ClaimOutcome, Conclusion, ConclusionOutcome};

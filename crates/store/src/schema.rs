@@ -11,7 +11,11 @@ use crate::StoreError;
 /// "cocn": tells this program's databases from others.
 const APPLICATION_ID: i64 = 0x636f_636e;
 /// The migration at index `i` takes a file from version `i` to `i + 1`.
-const MIGRATIONS: [&str; 2] = [include_str!("schema/0001.sql"), include_str!("schema/0002.sql")];
+const MIGRATIONS: [&str; 3] = [
+    include_str!("schema/0001.sql"),
+    include_str!("schema/0002.sql"),
+    include_str!("schema/0003.sql"),
+];
 
 /// What a file says about itself.
 struct Header {

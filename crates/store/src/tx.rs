@@ -63,6 +63,21 @@ impl<'c> Tx<'c> {
         rows.collect::<rusqlite::Result<_>>().map_err(|e| self.failed(e))
     }
 
+    /// Rows as long as `wanted` takes them; the statement bounds them too.
+    pub(crate) fn all_while<T>(
+        &self,
+        sql: &str,
+        params: impl Params,
+        read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+        mut wanted: impl FnMut(&T) -> bool,
+    ) -> Result<Vec<T>, StoreError> {
+        let mut statement = self.connection.prepare_cached(sql).map_err(|e| self.failed(e))?;
+        let rows = statement.query_map(params, read).map_err(|e| self.failed(e))?;
+        rows.take_while(|row| row.as_ref().map_or(true, &mut wanted))
+            .collect::<rusqlite::Result<_>>()
+            .map_err(|e| self.failed(e))
+    }
+
     fn failed(&self, source: Error) -> StoreError {
         match source {
             Error::ToSqlConversionFailure(_) => {

@@ -7,8 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::byte_string;
 
-/// Bytes in a worker's message at most: quote, event log, device evidence.
-pub const WORKER_MESSAGE_BYTES_MAX: usize = 1024 * 1024;
+/// Bytes in a worker's message at most: evidence of 1 MiB (quote, endorsements, event log, devices)
+/// and the few bytes around it.
+pub const WORKER_MESSAGE_BYTES_MAX: usize = 1024 * 1024 + 64;
 /// Bytes in a gateway's message at most.
 pub const GATEWAY_MESSAGE_BYTES_MAX: usize = 64 * 1024;
 

@@ -3,9 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use crate::byte_string;
+use crate::enrol::WORKER_MESSAGE_BYTES_MAX;
 
-/// Bytes in a renewal's body at most, either way.
-pub const RENEWAL_BYTES_MAX: usize = 1024 * 1024;
+/// Bytes in a renewal's body at most, either way: evidence is as long as at enrolment.
+pub const RENEWAL_BYTES_MAX: usize = WORKER_MESSAGE_BYTES_MAX;
 
 /// From the gateway.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

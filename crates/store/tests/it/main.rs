@@ -1,5 +1,6 @@
 //! The store through its public surface, on real files.
 
+mod attestation;
 mod contention;
 mod crash;
 mod files;
