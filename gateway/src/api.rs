@@ -4,6 +4,7 @@
 //! Unix seconds, amounts as integers that end in `_nano`.
 
 mod account;
+mod attestation;
 mod auth;
 mod docs;
 mod inference;
@@ -30,8 +31,12 @@ use crate::edge::body::{BodyBudget, BodyLimits};
 use crate::edge::problem::{Problem, RouteProblem};
 use crate::edge::share::{self, Shares};
 use crate::idempotency::Idempotency;
+use crate::policy::PolicyStore;
 use crate::rates::Rates;
+use crate::transparency::{Reports, Transparency};
 use crate::uplink::SharedFleet;
+
+pub use attestation::Visits;
 
 /// The largest body of a route that is not inference, and the longest that one may take: some of
 /// them are open to strangers.
@@ -65,6 +70,14 @@ routes! {
     get    "/v1/balance"               => account::balance;
     get    "/v1/usage"                 => account::usage;
     get    "/v1/receipts/{id}"         => receipts::get::get;
+    get    "/v1/attestation/workers"   => attestation::workers::workers;
+    get    "/v1/attestation/report"    => attestation::report::report;
+    get    "/v1/attestation/policy"    => attestation::policy::policy;
+    get    "/v1/attestation/evidence/{digest}" => attestation::evidence::evidence;
+    get    "/v1/attestation/log"       => attestation::log::head;
+    get    "/v1/attestation/log/entries" => attestation::log::entries;
+    get    "/v1/attestation/log/inclusion" => attestation::log::inclusion;
+    get    "/v1/attestation/log/consistency" => attestation::log::consistency;
     get    "/health"                   => service::health;
     get    "/ready"                    => service::ready;
     get    "/docs"                     => docs::page;
@@ -123,16 +136,25 @@ parts! {
     clock: Arc<dyn Clock>,
     dispatcher: Arc<Dispatcher>,
     fleet: SharedFleet,
+    gateway_key: GatewayKey,
     idempotency: Arc<Idempotency>,
     keys: Arc<KeyTable>,
     lifecycle: Lifecycle,
+    policy: Arc<PolicyStore>,
     rates: Arc<Rates>,
+    reports: Arc<Reports>,
     shares: Arc<Shares>,
     sign_in: Arc<SignIn>,
     started_at: StartedAt,
     store: Store,
     throttle: Arc<Throttle>,
+    transparency: Arc<Transparency>,
+    visits: Visits,
 }
+
+/// The public half of the key that countersigns receipts and signs heads of the log.
+#[derive(Debug, Clone, Copy)]
+pub struct GatewayKey(pub [u8; 32]);
 
 /// When this process began to serve.
 #[derive(Debug, Clone, Copy)]

@@ -21,7 +21,7 @@ use cocoon_store::{Store, StoreError};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
-use crate::api::{self, ApiParts, StartedAt};
+use crate::api::{self, ApiParts, GatewayKey, StartedAt, Visits};
 use crate::auth::{
     Authenticator, DEAD_KEYS_MAX, IdentityError, KeyTable, SecretSeed, Sessions, SignIn, Throttle,
     record_key_uses,
@@ -35,7 +35,10 @@ use crate::edge::share::Shares;
 use crate::edge::{self, EdgeParts};
 use crate::idempotency::{Idempotency, IdempotencyParts};
 use crate::jobs::{self, JobParts, Jobs};
+use crate::policy::{self, PolicyStore};
 use crate::rates::Rates;
+use crate::recount::{RecountConfig, RecountError, Recounter};
+use crate::transparency::{Reports, ReportsParts, Transparency};
 use crate::uplink::{LateReceipt, SharedFleet, Uplink, UplinkConfig, UplinkError, UplinkParts};
 
 /// Receipts from workers' event channels that wait for the job; beyond that workers wait.
@@ -71,6 +74,10 @@ pub enum StartError {
     Identity(#[from] IdentityError),
     #[error("failed to open the store")]
     Store(#[from] StoreError),
+    #[error("failed to load the policy")]
+    Policy(#[source] policy::Refused),
+    #[error("failed to load a tokenizer")]
+    Recount(#[from] RecountError),
     #[error("failed to start the uplink")]
     Uplink(#[from] UplinkError),
     #[error("failed to listen on {listen}")]
@@ -121,9 +128,23 @@ async fn assemble(
     let (admin, admin_listener) = listen(config.admin_listen).await?;
     let metrics = prometheus()?;
     let store = open_store(config.store_path()).await?;
+    let policy = open_policy(&config).await?;
+    policy.watch(clock.clone(), &stages.core);
     let fleet: SharedFleet = Arc::new(Mutex::new(Fleet::new()));
 
-    let parts = Parts { store: &store, fleet: &fleet, clock: &clock, stages: &stages };
+    let transparency =
+        Transparency::open(store.clone(), clock.clone(), keys.receipt.signing_key(), &stages.core)
+            .await?;
+    transparency.follow(&policy, &stages.core).await?;
+
+    let parts = Parts {
+        store: &store,
+        fleet: &fleet,
+        policy: &policy,
+        transparency: &transparency,
+        clock: &clock,
+        stages: &stages,
+    };
     let (late_receipts, receipts) = mpsc::channel(LATE_RECEIPTS_MAX);
     let jobs = parts.jobs(&keys, receipts);
     let (uplink, uplink_address) = parts.uplink(&config, late_receipts).await?;
@@ -198,6 +219,8 @@ impl Stages {
 struct Parts<'a> {
     store: &'a Store,
     fleet: &'a SharedFleet,
+    policy: &'a Arc<PolicyStore>,
+    transparency: &'a Arc<Transparency>,
     clock: &'a Arc<dyn Clock>,
     stages: &'a Stages,
 }
@@ -221,12 +244,13 @@ impl Parts<'_> {
     ) -> Result<(Uplink, SocketAddr), UplinkError> {
         let parts = UplinkParts {
             fleet: self.fleet.clone(),
+            policy: self.policy.clone(),
+            transparency: self.transparency.clone(),
             clock: self.clock.clone(),
             lifecycle: self.stages.core.clone(),
             late_receipts,
         };
-        let uplink =
-            UplinkConfig::new(config.uplink_listen, config.data_dir.clone(), config.policy.clone());
+        let uplink = UplinkConfig::new(config.uplink_listen, config.data_dir.clone());
         Uplink::bind(uplink, parts).await
     }
 
@@ -249,22 +273,28 @@ impl Parts<'_> {
         let prices = Arc::new(config.prices.clone());
         let limits = config.limits;
         let rates = Arc::new(Rates::new(limits.rates, self.clock.clone()));
+        let recounter = load_recounter(config.recount.clone()).await?;
         let parts = ApiParts {
             authenticator: Arc::new(authenticator),
             body_budget: BodyBudget::new(limits.body_bytes_in_flight),
             body_limits: BodyLimits { bytes_max: limits.body_bytes, timeout: limits.body_timeout },
             clock: self.clock.clone(),
-            dispatcher: self.dispatcher(config, prices, rates.clone(), jobs),
+            dispatcher: self.dispatcher(config, prices, rates.clone(), recounter, jobs),
             fleet: self.fleet.clone(),
+            gateway_key: GatewayKey(keys.receipt.signing_key().verifying_key().to_bytes()),
             idempotency: self.idempotency(config),
             keys: key_table,
             lifecycle: self.stages.edge.clone(),
+            policy: self.policy.clone(),
             rates,
+            reports: self.reports(),
             shares: Arc::new(Shares::new(limits.requests_per_wallet)),
             sign_in: Arc::new(sign_in),
             started_at: StartedAt(self.clock.now()),
             store: self.store.clone(),
             throttle: Arc::new(Throttle::new(config.auth.sign_ins_per_minute)),
+            transparency: self.transparency.clone(),
+            visits: Visits::new(),
         };
         let edge = EdgeParts {
             admission: Arc::new(Admission::new(limits.requests_in_flight)),
@@ -272,6 +302,14 @@ impl Parts<'_> {
             clock: self.clock.clone(),
         };
         Ok(edge::wrap(api::router(parts), &edge))
+    }
+
+    fn reports(&self) -> Arc<Reports> {
+        Reports::new(ReportsParts {
+            policy: self.policy.clone(),
+            clock: self.clock.clone(),
+            lifecycle: self.stages.core.clone(),
+        })
     }
 
     fn idempotency(&self, config: &Config) -> Arc<Idempotency> {
@@ -289,6 +327,7 @@ impl Parts<'_> {
         config: &Config,
         prices: Arc<PriceList>,
         rates: Arc<Rates>,
+        recounter: Arc<Recounter>,
         jobs: Jobs,
     ) -> Arc<Dispatcher> {
         let asked = &config.limits;
@@ -316,6 +355,7 @@ impl Parts<'_> {
             lifecycle: self.stages.dispatch.clone(),
             limits,
             rates,
+            recounter,
             jobs,
         })
     }
@@ -331,11 +371,27 @@ fn prepare(config: &Config) -> Result<Keys, StartError> {
     })
 }
 
+/// Tokenizers of large models take a second to read.
+async fn load_recounter(config: RecountConfig) -> Result<Arc<Recounter>, RecountError> {
+    tokio::task::spawn_blocking(move || Recounter::load(&config).map(Arc::new))
+        .await
+        .unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic()))
+}
+
 /// Opening reads and may migrate the whole file.
 async fn open_store(path: PathBuf) -> Result<Store, StoreError> {
     tokio::task::spawn_blocking(move || Store::open(&path))
         .await
         .unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic()))
+}
+
+/// Judging a policy is a matter of milliseconds, and of the disk.
+async fn open_policy(config: &Config) -> Result<Arc<PolicyStore>, StartError> {
+    let (source, data_dir) = (config.policy.clone(), config.data_dir.clone());
+    tokio::task::spawn_blocking(move || PolicyStore::open(source, &data_dir))
+        .await
+        .unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic()))
+        .map_err(StartError::Policy)
 }
 
 async fn listen(listen: SocketAddr) -> Result<(SocketAddr, TcpListener), StartError> {

@@ -14,11 +14,12 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use cocoon_attest::policy::Policy;
 use cocoon_ton::Network;
 
 use crate::dispatch::PriceList;
 use crate::idempotency::IdempotencyLimits;
+use crate::policy::PolicySource;
+use crate::recount::RecountConfig;
 
 pub use limits::Limits;
 pub use tls::Tls;
@@ -35,11 +36,12 @@ pub struct Config {
     /// `/metrics` and `/health`, for machines of the operator only.
     pub admin_listen: SocketAddr,
     pub auth: AuthConfig,
-    /// What a worker has to prove to be admitted.
-    pub policy: Policy,
+    /// Where it is written what a worker has to prove to be admitted.
+    pub policy: PolicySource,
     pub prices: PriceList,
     /// The gateway's part of each charge, in basis points.
     pub commission_bp: u16,
+    pub recount: RecountConfig,
     pub limits: Limits,
     /// What is kept for requests that are repeated.
     pub idempotency: IdempotencyLimits,

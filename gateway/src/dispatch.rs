@@ -31,6 +31,7 @@ use tracing::Instrument;
 use crate::auth::principal::Principal;
 use crate::jobs::Jobs;
 use crate::rates::Rates;
+use crate::recount::Recounter;
 use crate::uplink::{SharedFleet, lock};
 
 mod attempt;
@@ -46,6 +47,7 @@ mod place;
 mod plan;
 mod prices;
 mod relay;
+mod sealed;
 mod settle;
 mod stream;
 mod ticket;
@@ -55,6 +57,7 @@ pub use error::{DispatchError, FundsError};
 pub use limits::DispatchLimits;
 pub use live::LiveRequests;
 pub use prices::{ModelPrice, PriceList};
+pub use sealed::SealedCall;
 
 pub(crate) use body::KEEP_ALIVE;
 pub(crate) use live::Offer;
@@ -80,6 +83,8 @@ pub struct Call {
     pub request_id: RequestId,
     pub principal: Principal,
     pub body: Bytes,
+    /// The clear part of a request whose body is sealed to workers. Its id is `request_id`.
+    pub sealed: Option<Arc<SealedCall>>,
 }
 
 /// A model as clients may use it now.
@@ -100,6 +105,7 @@ pub struct DispatchParts {
     pub lifecycle: Lifecycle,
     pub limits: DispatchLimits,
     pub rates: Arc<Rates>,
+    pub recounter: Arc<Recounter>,
     pub jobs: Jobs,
 }
 
@@ -111,6 +117,7 @@ pub struct Dispatcher {
     clock: Arc<dyn Clock>,
     limits: DispatchLimits,
     rates: Arc<Rates>,
+    recounter: Arc<Recounter>,
     live: LiveRequests,
     endings: mpsc::Sender<ticket::Ending>,
 }
@@ -118,7 +125,17 @@ pub struct Dispatcher {
 impl Dispatcher {
     /// A dispatcher, its settlement running as a tracked task.
     pub fn new(parts: DispatchParts) -> Arc<Self> {
-        let DispatchParts { store, fleet, prices, clock, lifecycle, limits, rates, jobs } = parts;
+        let DispatchParts {
+            store,
+            fleet,
+            prices,
+            clock,
+            lifecycle,
+            limits,
+            rates,
+            recounter,
+            jobs,
+        } = parts;
         let (endings, outcomes) = mpsc::channel(limits.requests_open_max);
         let settler = settle::Settler {
             store: store.clone(),
@@ -126,11 +143,13 @@ impl Dispatcher {
             clock: clock.clone(),
             countersigner: jobs.countersigner,
             live: jobs.live.clone(),
+            recounter: recounter.clone(),
             receipt_wait: limits.receipt_wait,
             soft: lifecycle.soft().clone(),
         };
         settle::start(settler, outcomes, &lifecycle);
-        Arc::new(Self { store, fleet, prices, clock, limits, rates, live: jobs.live, endings })
+        let live = jobs.live;
+        Arc::new(Self { store, fleet, prices, clock, limits, rates, recounter, live, endings })
     }
 
     /// Answers a request, streamed or whole as it asks.
@@ -169,40 +188,32 @@ impl Dispatcher {
 
     /// Prices a request and sets its worst case aside.
     async fn reserve(&self, call: &Call) -> Result<(Ticket, Facts), DispatchError> {
-        let peek = peek::read(call.endpoint, &call.body)?;
-        self.limits.check(call.endpoint, &peek)?;
-        let unknown = || DispatchError::UnknownModel { model: peek.model.to_string() };
-        let model: ModelName = peek.model.parse().map_err(|_| unknown())?;
-        let price = self.prices.row(&model).ok_or_else(unknown)?;
         let now = self.clock.now();
-        let Some(served) = self.served(&model, now) else {
-            return Err(if self.is_known(&model) { DispatchError::NoWorker } else { unknown() });
-        };
-        if served.kind != kind(call.endpoint) {
-            return Err(wrong_kind(&served, call.endpoint));
-        }
-        let body_bytes = call.body.len();
-        let plan = plan::plan(&peek, body_bytes, price, served.context_length, &self.limits);
+        let Asked { model, assurance, is_streamed, plan } = self.asked(call, now)?;
         let tokens = self.rates.tokens(call.principal.wallet, plan.work_max())?;
         let saturated = || DispatchError::Saturated { retry_after_ms: attempt::RETRY_AFTER_MS };
         let slot = self.endings.clone().try_reserve_owned().map_err(|_| saturated())?;
         let Some(seat) = self.live.enter(call.request_id) else {
-            return Err(duplicate());
+            return Err(duplicate(call));
         };
         let mut pay_blind = [0; 32];
-        getrandom::fill(&mut pay_blind).map_err(|_| saturated())?;
+        match &call.sealed {
+            Some(sealed) => pay_blind = sealed.pay_blind,
+            None => getrandom::fill(&mut pay_blind).map_err(|_| saturated())?,
+        }
         let opened = Instant::now();
         let agreement = Arc::new(Agreement {
             endpoint: call.endpoint,
             request_id: call.request_id,
             wallet: call.principal.wallet,
             model,
-            assurance: served.assurance,
+            assurance,
             price: plan.price,
             prompt_max: plan.prompt_max,
             completion_max: plan.completion_max,
             readings: plan.readings,
-            is_streamed: peek.stream,
+            is_streamed,
+            sealed: call.sealed.clone(),
             pay_blind,
             commission_bp: self.limits.commission_bp,
             begun_at: now,
@@ -220,25 +231,55 @@ impl Dispatcher {
             amount: plan.amount,
             max_prompt: TokenCount::new(plan.prompt_max),
             max_completion: TokenCount::new(u64::from(plan.completion_max)),
-            streamed: peek.stream,
+            streamed: is_streamed,
             created_at: now,
             expires_at: now.saturating_add(self.limits.reservation_lifetime()),
             pay_blind,
             commission_bp: self.limits.commission_bp,
         };
-        let facts = Facts {
-            request_id: call.request_id,
-            assurance: served.assurance,
-            is_streamed: peek.stream,
+        let is_sealed = call.sealed.is_some();
+        let facts = Facts { request_id: call.request_id, assurance, is_streamed, is_sealed };
+        // What is sealed cannot be read here.
+        let sample =
+            (!is_sealed).then(|| self.recounter.draw(&agreement.model, &call.body)).flatten();
+        let ticket = Ticket::new(agreement, seat, tokens, slot).with_sample(sample);
+        Ok((self.hold(call, ticket, reservation).await?, facts))
+    }
+
+    /// What is asked for, of whom, and the worst case of it: from the body, or, where that is
+    /// sealed, from the headers that the seal binds.
+    fn asked(&self, call: &Call, now: Timestamp) -> Result<Asked, DispatchError> {
+        let unknown = |model: &str| DispatchError::UnknownModel { model: model.to_owned() };
+        let find = |name: &str| {
+            let model: ModelName = name.parse().map_err(|_| unknown(name))?;
+            let price = self.prices.row(&model).ok_or_else(|| unknown(name))?;
+            match self.served(&model, now) {
+                Some(served) if served.kind == kind(call.endpoint) => Ok((model, price, served)),
+                Some(served) => Err(wrong_kind(&served, call.endpoint)),
+                None if self.is_known(&model) => Err(DispatchError::NoWorker),
+                None => Err(unknown(name)),
+            }
         };
-        let ticket = Ticket::new(agreement, seat, tokens, slot);
-        Ok((self.hold(ticket, reservation).await?, facts))
+        if let Some(sealed) = &call.sealed {
+            sealed.check(&call.principal.wallet, now)?;
+            let (model, price, served) = find(sealed.head.model.as_str())?;
+            let plan = sealed.plan(price, &served, &self.limits)?;
+            let (assurance, is_streamed) = (served.assurance, sealed.head.is_stream);
+            return Ok(Asked { model, assurance, is_streamed, plan });
+        }
+        let peek = peek::read(call.endpoint, &call.body)?;
+        self.limits.check(call.endpoint, &peek)?;
+        let (model, price, served) = find(&peek.model)?;
+        let (context, body_bytes) = (served.context_length, call.body.len());
+        let plan = plan::plan(&peek, body_bytes, price, context, &self.limits);
+        Ok(Asked { model, assurance: served.assurance, is_streamed: peek.stream, plan })
     }
 
     /// The ticket exists before the money is set aside: a caller that goes away meanwhile leaves
     /// an outcome behind, and the store handles it after the reservation.
     async fn hold(
         &self,
+        call: &Call,
         ticket: Ticket,
         reservation: Reservation,
     ) -> Result<Ticket, DispatchError> {
@@ -259,7 +300,7 @@ impl Dispatcher {
                 let held = self.held_of_key(principal).await;
                 FundsError::KeyCap { needed, remaining, held }.into()
             }
-            Ok(ReserveOutcome::Duplicate) => duplicate(),
+            Ok(ReserveOutcome::Duplicate) => duplicate(call),
             Err(error) => {
                 // It may have been set aside all the same.
                 drop(ticket.close(Verdict::Refused));
@@ -326,6 +367,14 @@ impl Dispatcher {
     }
 }
 
+/// What a request asks for.
+struct Asked {
+    model: ModelName,
+    assurance: Assurance,
+    is_streamed: bool,
+    plan: plan::Plan,
+}
+
 /// What the response's head says.
 #[derive(Debug, Clone, Copy)]
 struct Facts {
@@ -333,6 +382,7 @@ struct Facts {
     /// What the request was promised. Every worker that it is given to has it.
     assurance: Assurance,
     is_streamed: bool,
+    is_sealed: bool,
 }
 
 impl Facts {
@@ -344,6 +394,7 @@ impl Facts {
     ) {
         let text = |value: String| HeaderValue::try_from(value).expect("an id is visible ASCII");
         let head = response.headers_mut();
+        let content_type = if self.is_sealed { cocoon_seal::CONTENT_TYPE } else { content_type };
         head.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
         head.insert(RECEIPT_ID, text(self.request_id.to_string()));
         let assurance = chosen.as_ref().map_or(self.assurance, |chosen| chosen.assurance);
@@ -379,7 +430,11 @@ fn wrong_kind(served: &ServedModel, endpoint: Endpoint) -> DispatchError {
     DispatchError::InvalidRequest { message, param, code }
 }
 
-fn duplicate() -> DispatchError {
+/// A sealed request has its client's id: the second one is a repeat. Any other id is ours.
+fn duplicate(call: &Call) -> DispatchError {
+    if call.sealed.is_some() {
+        return DispatchError::SealedRepeat { receipt: call.request_id };
+    }
     DispatchError::InvalidRequest {
         message: "This request id was used before.".to_owned(),
         param: None,

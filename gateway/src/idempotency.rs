@@ -57,6 +57,8 @@ const INLINE_BYTES_MAX: usize = 64 << 10;
 pub enum IdempotencyError {
     #[error("the Idempotency-Key is not one string of visible ASCII")]
     InvalidKey,
+    #[error("a sealed request has an id of its own")]
+    Sealed,
     #[error("the idempotency key belongs to another request")]
     Mismatch,
     #[error("the request under this idempotency key is still running")]

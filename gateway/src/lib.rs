@@ -3,8 +3,8 @@
 //! [`edge`] turns connections into requests and errors into answers, [`api`] lists the routes,
 //! [`auth`] says who asks, [`dispatch`] carries a request to a worker and settles what it cost,
 //! [`idempotency`] answers repeats, [`rates`] says how fast a wallet may go, [`uplink`] admits
-//! workers, [`jobs`] does what no request waits for. [`compose`] is the only module that names all
-//! of them together.
+//! workers, [`policy`] says which, [`transparency`] shows it to everybody, [`jobs`] does what no
+//! request waits for. [`compose`] is the only module that names all of them together.
 
 pub mod api;
 pub mod auth;
@@ -15,5 +15,8 @@ pub mod dispatch;
 pub mod edge;
 pub mod idempotency;
 pub mod jobs;
+pub mod policy;
 pub mod rates;
+pub mod recount;
+pub mod transparency;
 pub mod uplink;

@@ -3,14 +3,18 @@
 //! Shape: [`Uplink::bind`] starts [`accept`]; each connection goes through [`handshake`] (TLS 1.3,
 //! challenge, evidence, lease) and then runs as a [`session`] (HTTP/2 with the roles turned round,
 //! events, renewal). The fleet holds a [`WorkerLink`] per member; the dispatcher sends through it.
+//! [`enforce`] re-appraises every member when the policy changes or ends.
 //!
-//! Invariants: nothing but enrolment is possible before a lease; a member of the fleet has a live
+//! Invariants: a worker is in the fleet only under the policy in force, because admission,
+//! renewal and re-appraisal all happen under the fleet's lock; nothing but enrolment is possible before a lease; a member of the fleet has a live
 //! connection; connections, unfinished handshakes and every message have a bound and a deadline;
 //! what a worker sends wrongly ends its own connection only. Source: the uplink decisions and the
 //! attestation design §4.2–4.4.
 
 mod accept;
 mod acknowledgements;
+mod driver;
+mod enforce;
 mod handshake;
 mod identity;
 mod link;
@@ -19,6 +23,7 @@ mod session;
 #[cfg(all(test, feature = "soft-tee"))]
 mod tests;
 mod tls;
+mod verifier;
 mod wire;
 
 use std::io;
@@ -26,7 +31,6 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use cocoon_attest::policy::Policy;
 use cocoon_attest::receipt::SignedReceipt;
 use cocoon_fleet::Fleet;
 use cocoon_primitives::{Clock, Digest};
@@ -34,7 +38,10 @@ use cocoon_runtime::Lifecycle;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
-pub use link::{LinkError, WorkerLink};
+use crate::policy::PolicyStore;
+use crate::transparency::Transparency;
+
+pub use link::{AskError, LinkError, WorkerLink};
 
 /// The fleet and its links. A std mutex: never held across an await.
 pub type SharedFleet = Arc<Mutex<Fleet<Arc<WorkerLink>>>>;
@@ -57,7 +64,6 @@ pub struct UplinkConfig {
     pub listen: SocketAddr,
     /// Holds `uplink.key` and `uplink.crt`, made where they are missing.
     pub data_dir: PathBuf,
-    pub policy: Policy,
     /// Workers at most.
     pub connections_max: usize,
     /// Connections without a lease at most.
@@ -66,14 +72,18 @@ pub struct UplinkConfig {
 
 impl UplinkConfig {
     /// A configuration with bounds that fit one machine.
-    pub fn new(listen: SocketAddr, data_dir: PathBuf, policy: Policy) -> Self {
-        Self { listen, data_dir, policy, connections_max: 1024, handshakes_max: 64 }
+    pub fn new(listen: SocketAddr, data_dir: PathBuf) -> Self {
+        Self { listen, data_dir, connections_max: 1024, handshakes_max: 64 }
     }
 }
 
 /// What the uplink works with.
 pub struct UplinkParts {
     pub fleet: SharedFleet,
+    /// Its changes are enforced as long as the lifecycle does not drain.
+    pub policy: Arc<PolicyStore>,
+    /// Where every lease is recorded before it is granted.
+    pub transparency: Arc<Transparency>,
     pub clock: Arc<dyn Clock>,
     pub lifecycle: Lifecycle,
     /// Bounded: a slow reader slows the workers' events down, nothing is dropped.
@@ -112,7 +122,7 @@ impl Uplink {
         let failed = |source| UplinkError::Listen { listen, source };
         let listener = TcpListener::bind(listen).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        accept::start(listener, tls, spki_sha256, config, parts);
+        accept::start(listener, tls, spki_sha256, &config, parts);
         Ok((Self { spki_sha256 }, address))
     }
 

@@ -8,11 +8,11 @@ use cocoon_primitives::RequestId;
 
 use super::ApiParts;
 use crate::auth::Principal;
-use crate::dispatch::{Call, DispatchError};
+use crate::dispatch::{Call, DispatchError, SealedCall};
 use crate::edge::body;
 use crate::edge::problem::Problem;
 use crate::edge::share::Share;
-use crate::idempotency::{Claimant, KeyedRequest, Run};
+use crate::idempotency::{Claimant, IdempotencyError, KeyedRequest, Run};
 
 pub(super) async fn chat_completions(asked: Asked) -> Result<Response, Problem> {
     asked.answer(Endpoint::ChatCompletions).await
@@ -77,7 +77,13 @@ impl Asked {
 
     async fn serve(self, endpoint: Endpoint) -> Result<Response, Problem> {
         let Self { principal, request_id, share, request, parts } = self;
+        let sealed = SealedCall::read(endpoint.path(), request.headers())?;
         let claimant = Claimant::read(request.headers())?;
+        if sealed.is_some() && claimant.is_some() {
+            return Err(IdempotencyError::Sealed.into());
+        }
+        // A sealed request has its client's id: it is what makes a repeat known.
+        let request_id = sealed.as_ref().map_or(request_id, |sealed| sealed.head.request_id);
         // What is too large altogether is refused for that.
         let large = LARGE_BODY_BYTES + 1..=parts.body_limits.bytes_max;
         let is_large = body::announced(request.headers()).is_some_and(|it| large.contains(&it));
@@ -86,7 +92,7 @@ impl Asked {
         }
         let body = body::read_claimed(request, parts.body_limits, &parts.body_budget).await?;
         let (dispatcher, asked) = (parts.dispatcher, body.clone());
-        let call = Call { endpoint, request_id, principal, body };
+        let call = Call { endpoint, request_id, principal, body, sealed };
         let run: Run = Box::pin(async move { Ok(dispatcher.answer(call).await?) });
         let Some(claimant) = claimant else { return run.await };
         let (wallet, endpoint) = (principal.wallet, endpoint.path());

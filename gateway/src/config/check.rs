@@ -1,13 +1,13 @@
 //! From the file to what the program runs on, with every problem collected.
 
+mod attestation;
 mod idempotency;
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use cocoon_attest::policy::{self, ModelRule, Policy, PolicyError, PolicyFile};
 use cocoon_metering::PriceRow;
-use cocoon_primitives::{Digest, ModelName, Nano, TokenPrice};
+use cocoon_primitives::{ModelName, Nano, TokenPrice};
 use cocoon_ton::Network;
 
 use super::{
@@ -15,10 +15,12 @@ use super::{
 };
 use crate::dispatch::{ModelPrice, PriceList};
 use crate::rates::RateLimits;
+use crate::recount::RecountConfig;
 
-const LEASE_SECONDS: u64 = 600;
 const SIGN_INS_PER_MINUTE: u32 = 120;
 const COMMISSION_BP: u16 = 500;
+/// Of the answers that can be counted again.
+const RECOUNT_ONE_IN: u32 = 100;
 /// Domains and models that one file may name.
 const ENTRIES_MAX: usize = 1000;
 /// The longest domain that a proof may carry.
@@ -57,9 +59,10 @@ pub(super) fn check(raw: raw::Config) -> Result<Config, Problems> {
         uplink_listen: listener(&mut findings, "uplink.listen", raw.uplink.listen.as_deref()),
         admin_listen: listener(&mut findings, "admin.listen", raw.admin.listen.as_deref()),
         auth: auth(&mut findings, mode, raw.auth),
-        policy: attestation(&mut findings, mode, &raw.attestation),
+        policy: attestation::attestation(&mut findings, mode, raw.attestation),
         prices: prices(&mut findings, &raw.model),
         commission_bp: commission(&mut findings, raw.billing.commission_bp),
+        recount: recount(&mut findings, &raw.model, raw.billing.recount_one_in),
         limits: limits(&mut findings, &raw.limits),
         idempotency: idempotency::idempotency(&mut findings, &raw.idempotency),
         telemetry: telemetry(&mut findings, raw.telemetry),
@@ -137,61 +140,6 @@ fn auth(findings: &mut Findings, mode: Mode, raw: raw::Auth) -> AuthConfig {
     }
 }
 
-/// The policy's own rules decide; a policy that fails them is replaced by one that admits nobody
-/// and is never used.
-fn attestation(findings: &mut Findings, mode: Mode, raw: &raw::Attestation) -> Policy {
-    let file = |allow_software, software_roots| PolicyFile {
-        mode: match mode {
-            Mode::Development => policy::Mode::Development,
-            Mode::Production => policy::Mode::Production,
-        },
-        insecure_allow_software_tee: allow_software,
-        software_roots,
-        models: ModelRule::ANY,
-        lease_seconds: LEASE_SECONDS,
-    };
-    let mut roots: Vec<Digest> = Vec::new();
-    for (index, text) in raw.software_roots.iter().enumerate() {
-        match text.parse() {
-            Ok(key) => roots.push(key),
-            Err(_) => findings
-                .add(format!("attestation.software_roots[{index}]"), "must be 64 hex digits"),
-        }
-    }
-    let has_all_roots = roots.len() == raw.software_roots.len();
-    let mut wanted = file(raw.insecure_allow_software_tee, roots);
-    wanted.models = raw.models.clone().map_or(ModelRule::ANY, ModelRule::Listed);
-    wanted.lease_seconds = raw.lease_seconds.unwrap_or(LEASE_SECONDS);
-    let validated = wanted.validate();
-    // Another crate of the same build may have turned the verifier on; this program's own
-    // feature is what counts.
-    if !cfg!(feature = "soft-tee") && validated.as_ref().is_ok_and(Policy::allows_software) {
-        let error = PolicyError::SoftwareNotBuilt;
-        findings.add(policy_field(error), error.to_string());
-    }
-    validated.unwrap_or_else(|errors| {
-        for error in errors {
-            // A root that could not be read is missing from the policy and reported already.
-            if has_all_roots || error != PolicyError::SoftwareRoots {
-                findings.add(policy_field(error), error.to_string());
-            }
-        }
-        let nobody = file(false, Vec::new()).validate();
-        nobody.expect("a policy without software evidence and with the usual lease is valid")
-    })
-}
-
-fn policy_field(error: PolicyError) -> &'static str {
-    match error {
-        PolicyError::SoftwareInProduction | PolicyError::SoftwareNotBuilt => {
-            "attestation.insecure_allow_software_tee"
-        }
-        PolicyError::SoftwareRoots | PolicyError::TooManyRoots => "attestation.software_roots",
-        PolicyError::Models => "attestation.models",
-        PolicyError::LeaseSeconds => "attestation.lease_seconds",
-    }
-}
-
 fn prices(findings: &mut Findings, raw: &[raw::Model]) -> PriceList {
     if raw.is_empty() || raw.len() > ENTRIES_MAX {
         findings.add("model", format!("must price 1 to {ENTRIES_MAX} models; \"*\" is any"));
@@ -235,6 +183,19 @@ fn model_price(findings: &mut Findings, index: usize, raw: &raw::Model) -> Model
         findings.add(format!("model[{index}].max_completion_tokens"), "must be at least 1");
     }
     ModelPrice { row, completion_tokens_max: raw.max_completion_tokens }
+}
+
+/// A tokenizer is one model's: of any model there is none.
+fn recount(findings: &mut Findings, models: &[raw::Model], one_in: Option<u32>) -> RecountConfig {
+    let mut tokenizers = Vec::new();
+    for (index, model) in models.iter().enumerate() {
+        let Some(path) = &model.tokenizer else { continue };
+        match model.name.parse() {
+            Ok(name) if model.name != "*" => tokenizers.push((name, path.clone())),
+            _ => findings.add(format!("model[{index}].tokenizer"), "must be of a named model"),
+        }
+    }
+    RecountConfig { one_in: one_in.unwrap_or(RECOUNT_ONE_IN), tokenizers }
 }
 
 fn commission(findings: &mut Findings, basis_points: Option<u16>) -> u16 {

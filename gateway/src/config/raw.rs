@@ -3,7 +3,6 @@
 
 use std::path::PathBuf;
 
-use cocoon_attest::policy::ModelPin;
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -17,7 +16,6 @@ pub(super) struct Config {
     #[serde(default)]
     pub(super) admin: Listener,
     pub(super) auth: Auth,
-    #[serde(default)]
     pub(super) attestation: Attestation,
     #[serde(default)]
     pub(super) model: Vec<Model>,
@@ -55,16 +53,15 @@ pub(super) struct Auth {
     pub(super) sign_ins_per_minute: Option<u32>,
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Attestation {
+    pub(super) policy: PathBuf,
     #[serde(default)]
-    pub(super) insecure_allow_software_tee: bool,
+    pub(super) policy_keys: Vec<String>,
+    pub(super) policy_threshold: Option<usize>,
     #[serde(default)]
-    pub(super) software_roots: Vec<String>,
-    /// The models that workers may serve, each with its digest; absent is any model.
-    pub(super) models: Option<Vec<ModelPin>>,
-    pub(super) lease_seconds: Option<u64>,
+    pub(super) unsigned_policy: bool,
 }
 
 #[derive(Deserialize)]
@@ -75,12 +72,15 @@ pub(super) struct Model {
     pub(super) cached: Option<u64>,
     pub(super) completion: u64,
     pub(super) max_completion_tokens: Option<u64>,
+    /// The model's `tokenizer.json`: some answers are counted again with it.
+    pub(super) tokenizer: Option<PathBuf>,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Billing {
     pub(super) commission_bp: Option<u16>,
+    pub(super) recount_one_in: Option<u32>,
 }
 
 #[derive(Default, Deserialize)]

@@ -154,7 +154,7 @@ pub(crate) async fn open(
         let candidate = match choose(&agreement, &trail.asked) {
             Ok(candidate) => candidate,
             Err(unavailable) => {
-                trail.last_error.get_or_insert_with(|| unavailable.into());
+                trail.last_error.get_or_insert_with(|| agreement.unavailable(unavailable));
                 break;
             }
         };
@@ -246,7 +246,7 @@ async fn begin(
         Err(_) => return Err(Refusal::Fault(DispatchError::Deadline)),
     };
     if response.status() != StatusCode::OK {
-        return Err(refusal(response).await);
+        return Err(refusal(response, agreement.sealed.is_some()).await);
     }
     let prompt =
         prompt_tokens(response.headers(), agreement.prompt_max).map_err(|fault| faulty(&fault))?;
@@ -314,6 +314,11 @@ fn request(agreement: &Agreement, service: &Service, body: &Bytes) -> Request<Fu
         .header(headers::TERMS, text(URL_SAFE_NO_PAD.encode(service.terms.encode())))
         .body(Full::new(body.clone()))
         .expect("the parts of the request are constants, numbers and checked text");
+    if let Some(sealed) = &agreement.sealed {
+        sealed.write_head(request.headers_mut());
+        let kind = HeaderValue::from_static(cocoon_seal::CONTENT_TYPE);
+        request.headers_mut().insert(header::CONTENT_TYPE, kind);
+    }
     propagation::inject_current(request.headers_mut());
     request
 }
@@ -335,7 +340,8 @@ fn prompt_tokens(head: &HeaderMap, limit: u64) -> Result<Option<u64>, Fault> {
 }
 
 /// An answer with another status than 200.
-async fn refusal(response: Response<Upstream>) -> Refusal {
+async fn refusal(response: Response<Upstream>, may_be_sealed: bool) -> Refusal {
+    let is_sealed = may_be_sealed && response.headers().contains_key(cocoon_seal::headers::SEALED);
     let status = response.status().as_u16();
     let is_retryable = response.headers().get(headers::RETRYABLE).is_some_and(|one| one == "1");
     let retry_after_ms = response
@@ -352,6 +358,9 @@ async fn refusal(response: Response<Upstream>) -> Refusal {
     if !(400..=599).contains(&status) {
         return faulty(&Fault::UnreadableHead);
     }
+    if is_sealed {
+        return sealed_refusal(status, body, is_retryable, retry_after_ms);
+    }
     // Read and written anew: what reaches a client is an error object whatever the worker sent.
     let Ok(error) = serde_json::from_slice::<ErrorBody>(&body) else {
         return faulty(&Fault::UnreadableError);
@@ -359,6 +368,15 @@ async fn refusal(response: Response<Upstream>) -> Refusal {
     let retryable = is_retryable;
     let error = WorkerError { status, retryable, generated: 0, body: error, event: None };
     judge(error, retry_after_ms)
+}
+
+/// A refusal by a worker that has opened the request: its reason is for the client alone.
+fn sealed_refusal(status: u16, body: Bytes, retryable: bool, retry_after_ms: u64) -> Refusal {
+    match status {
+        429 | 503 if retryable => Refusal::Busy(DispatchError::Saturated { retry_after_ms }),
+        _ if retryable => Refusal::Fault(DispatchError::SealedRefused { status, body }),
+        _ => Refusal::Final(DispatchError::SealedRefused { status, body }),
+    }
 }
 
 /// An error frame before anything else: the same as a refusal.
@@ -372,6 +390,8 @@ fn failure(frame: &Frame) -> Refusal {
 fn judge(error: WorkerError, retry_after_ms: u64) -> Refusal {
     if !error.retryable {
         Refusal::Final(error.into())
+    } else if error.status == 422 {
+        Refusal::Busy(DispatchError::SealKeys)
     } else if !error.is_fault() {
         Refusal::Busy(DispatchError::Saturated { retry_after_ms })
     } else if error.is_crash() {
@@ -402,10 +422,16 @@ impl Dispatcher {
         // Without randomness the first of two is taken: a worse spread, no wrong answer.
         let _ = getrandom::fill(&mut random);
         let mut fleet = lock(&self.fleet);
-        let random = u64::from_be_bytes(random);
-        fleet
-            .pick(&agreement.model, agreement.assurance, self.clock.now(), random, asked)
-            .map(Candidate::new)
+        let (random, now) = (u64::from_be_bytes(random), self.clock.now());
+        let (model, assurance) = (&agreement.model, agreement.assurance);
+        let pick = match &agreement.sealed {
+            None => fleet.pick(model, assurance, now, random, asked),
+            Some(sealed) => {
+                let among = sealed.workers();
+                fleet.pick_among(&among, model, assurance, now, random, asked)
+            }
+        };
+        pick.map(Candidate::new)
     }
 }
 

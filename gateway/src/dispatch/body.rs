@@ -192,7 +192,7 @@ impl State {
                     return Some(Poll::Pending);
                 }
                 *timer = Some(Box::pin(sleep_until(Instant::now() + self.pace.keep_alive)));
-                Some(Poll::Ready(Some(Ok(KEEP_ALIVE))))
+                Some(Poll::Ready(Some(Ok(self.teller.keep_alive()))))
             }
             Phase::Relaying(stream) => match stream.poll(cx) {
                 Poll::Pending => Some(Poll::Pending),
@@ -253,7 +253,7 @@ impl State {
                 self.teller.forwarded(&payload);
                 Some(Poll::Ready(Some(Ok(payload))))
             }
-            Event::KeepAlive => Some(Poll::Ready(Some(Ok(KEEP_ALIVE)))),
+            Event::KeepAlive => Some(Poll::Ready(Some(Ok(self.teller.keep_alive())))),
             Event::Last(last) => {
                 let (frames, ticket) = self.take_stream().into_ticket();
                 let closing = ticket.close(Verdict::Completed);
@@ -282,7 +282,8 @@ impl State {
 
     fn fail(&mut self, farewell: Farewell, closing: Option<oneshot::Receiver<Closing>>) {
         let Farewell { event, end } = farewell;
-        self.phase = Phase::Failing { closing, event: Some(event), end, flush: None };
+        let event = (!event.is_empty()).then_some(event);
+        self.phase = Phase::Failing { closing, event, end, flush: None };
     }
 }
 

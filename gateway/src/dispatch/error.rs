@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 use cocoon_openai_wire::peek::PeekError;
-use cocoon_primitives::Nano;
+use cocoon_primitives::{Nano, RequestId};
 use cocoon_store::StoreError;
 
 use crate::rates::RateLimited;
@@ -30,6 +30,14 @@ pub enum DispatchError {
     /// final the same request would end so again.
     #[error("the worker refused with status {status}")]
     WorkerRefused { status: u16, body: Bytes, is_final: bool },
+    /// The same, of a sealed request: nothing of it is for us to read.
+    #[error("the worker refused a sealed request with status {status}")]
+    SealedRefused { status: u16, body: Bytes },
+    /// None of the workers that the request is sealed to is here any more, or none can open it.
+    #[error("no worker here can open the sealed request")]
+    SealKeys,
+    #[error("the sealed request was sent before")]
+    SealedRepeat { receipt: RequestId },
     #[error("the worker was lost before its answer was complete")]
     WorkerLost,
     #[error("the worker broke the protocol")]

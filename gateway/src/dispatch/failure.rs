@@ -14,7 +14,9 @@ use cocoon_openai_wire::sse;
 use cocoon_primitives::{ModelName, RequestId, Timestamp};
 use serde::Deserialize;
 
+use super::body::KEEP_ALIVE;
 use super::error::DispatchError;
+use super::sealed;
 use super::ticket::Agreement;
 use crate::edge::problem;
 
@@ -32,6 +34,10 @@ pub(crate) struct Farewell {
     pub(crate) end: End,
 }
 
+impl Farewell {
+    const SILENT: Self = Self { event: Bytes::new(), end: End::Abort };
+}
+
 /// What a stream has to know to fail well.
 #[derive(Debug)]
 pub(crate) struct Teller {
@@ -41,6 +47,8 @@ pub(crate) struct Teller {
     begun_at: Timestamp,
     /// Of a Responses stream: its end is numbered on from here.
     last_forwarded: Option<Bytes>,
+    /// A sealed stream has no words of ours: it breaks off, and its client sees that it did.
+    is_sealed: bool,
 }
 
 impl Teller {
@@ -51,23 +59,30 @@ impl Teller {
             model: agreement.model.clone(),
             begun_at: agreement.begun_at,
             last_forwarded: None,
+            is_sealed: agreement.sealed.is_some(),
         }
     }
 
     /// This payload goes to the client now.
     pub(crate) fn forwarded(&mut self, payload: &Bytes) {
-        if self.endpoint == Endpoint::Responses {
+        if self.endpoint == Endpoint::Responses && !self.is_sealed {
             self.last_forwarded = Some(payload.clone());
         }
     }
 
     /// The worker's own last words: it knows what it had said before.
     pub(crate) fn pass_on(&self, event: String) -> Farewell {
+        if self.is_sealed {
+            return Farewell::SILENT;
+        }
         Farewell { event: event.into(), end: self.end() }
     }
 
     /// Our own, where the worker has none.
     pub(crate) fn tell(&self, error: &DispatchError) -> Farewell {
+        if self.is_sealed {
+            return Farewell::SILENT;
+        }
         let body = problem::in_band(error);
         let mut event = Vec::new();
         if self.endpoint == Endpoint::Responses {
@@ -76,6 +91,11 @@ impl Teller {
             sse::encode(&mut event, &body.to_json());
         }
         Farewell { event: event.into(), end: self.end() }
+    }
+
+    /// What keeps the connection busy and is no part of the answer.
+    pub(crate) fn keep_alive(&self) -> Bytes {
+        if self.is_sealed { sealed::KEEP_ALIVE } else { KEEP_ALIVE }
     }
 
     /// Numbered on from what was forwarded; where that is nothing, from the beginning that every

@@ -31,6 +31,7 @@ use super::stream::{Pace, Stream};
 use super::ticket::{Agreement, Ending, Service, Ticket};
 use crate::jobs::Acknowledge;
 use crate::rates::{RateLimits, Rates, TokenHold};
+use crate::recount::{RecountConfig, Recounter};
 use crate::uplink::SharedFleet;
 
 pub(crate) const COMPLETION_MAX: u32 = 10;
@@ -76,6 +77,11 @@ pub(crate) fn fleet() -> SharedFleet {
     Arc::new(Mutex::new(Fleet::new()))
 }
 
+/// Counts nothing again.
+pub(crate) fn recounter() -> Arc<Recounter> {
+    Arc::new(Recounter::load(&RecountConfig::default()).unwrap())
+}
+
 pub(crate) fn agreement(number: u8, is_streamed: bool) -> Arc<Agreement> {
     agreement_with(number, is_streamed, |_| {})
 }
@@ -97,6 +103,7 @@ pub(crate) fn agreement_with(
         completion_max: COMPLETION_MAX,
         readings: 1,
         is_streamed,
+        sealed: None,
         pay_blind: [number; 32],
         commission_bp: 1000,
         begun_at: clock().now(),

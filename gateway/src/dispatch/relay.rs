@@ -94,10 +94,11 @@ pub(crate) struct WorkerError {
 
 impl WorkerError {
     /// Whether it counts against its worker. What no other worker could do better is the
-    /// request's own fault, whatever its status, and a worker that is full is not broken: a client
-    /// must not have honest workers passed over.
+    /// request's own fault, whatever its status, a worker that is full is not broken, and one that
+    /// cannot open what a client sealed may be right: a client must not have honest workers passed
+    /// over.
     pub(crate) fn is_fault(&self) -> bool {
-        self.retryable && !matches!(self.status, 429 | 503)
+        self.retryable && !matches!(self.status, 422 | 429 | 503)
     }
 
     /// Whether the request was the engine's last.

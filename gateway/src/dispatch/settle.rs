@@ -30,7 +30,8 @@ use super::place::strike;
 use super::plan;
 use super::ticket::{Agreement, Closing, Ending, Service, Verdict};
 use crate::jobs::Countersigner;
-use crate::uplink::SharedFleet;
+use crate::recount::{Recount, Recounter, Sample};
+use crate::uplink::{SharedFleet, lock};
 
 mod proof;
 
@@ -56,6 +57,7 @@ pub(crate) struct Settler {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) countersigner: Countersigner,
     pub(crate) live: LiveRequests,
+    pub(crate) recounter: Arc<Recounter>,
     pub(crate) receipt_wait: Duration,
     pub(crate) soft: CancellationToken,
 }
@@ -169,12 +171,14 @@ impl Settler {
             // Our side failed and nothing was delivered.
             return Judgement::without_receipt(outcome, Usage::default());
         }
+        let mut sample = None;
         // What the stream counted is exact, unless the worker went on after it was cancelled.
         let (receipt, seen) = match (ending.receipt.take(), ending.verdict) {
             (Some(bytes), verdict) => {
                 let completion = Some(u64::from(ending.completion));
                 // Only of a whole answer is every payload here.
                 let is_whole = verdict == Verdict::Completed;
+                sample = ending.answer.sample.take().filter(|_| is_whole);
                 let answer = is_whole.then(|| std::mem::take(&mut ending.answer));
                 (SignedReceipt::from_bytes(&bytes), Seen { completion, answer })
             }
@@ -185,7 +189,7 @@ impl Settler {
             (None, _) => return Judgement::without_receipt(outcome, delivered),
         };
         match receipt {
-            Ok(receipt) => self.weigh(ending, &service, receipt, seen).await,
+            Ok(receipt) => self.weigh(ending, &service, receipt, seen, sample).await,
             Err(error) => self.contradiction(ending, &service, &error.into(), None),
         }
     }
@@ -197,21 +201,76 @@ impl Settler {
         service: &Service,
         receipt: SignedReceipt,
         seen: Seen,
+        sample: Option<Sample>,
     ) -> Judgement {
         let stated = ReceiptCore::decode(&receipt.core).ok();
         match check(&ending.agreement, service, receipt, seen).await {
-            Ok(Verified { core, receipt, mismatch: None }) => Judgement {
-                outcome: outcome(ending.verdict),
-                usage: usage_of(&core),
-                receipt: Some(new_receipt(receipt, &core)),
-                proof: Proof::Agrees,
-            },
+            Ok(Verified { core, receipt, mismatch: None }) => {
+                let judgement = Judgement {
+                    outcome: outcome(ending.verdict),
+                    usage: usage_of(&core),
+                    receipt: Some(new_receipt(receipt, &core)),
+                    proof: Proof::Agrees,
+                };
+                match self.overcount(ending, &core, sample).await {
+                    None => judgement,
+                    Some(counted) => self.overcounted(ending, service, judgement, counted),
+                }
+            }
             // Its worker did sign it: kept as evidence, and no bill whatever it states.
             Ok(Verified { core, receipt, mismatch: Some(error) }) => Judgement {
                 receipt: Some(NewReceipt { stated: None, ..new_receipt(receipt, &core) }),
                 ..self.contradiction(ending, service, &error, Some(&core))
             },
             Err(error) => self.contradiction(ending, service, &error, stated.as_ref()),
+        }
+    }
+
+    /// The tokens of a sampled answer's text, where the worker claims too many.
+    async fn overcount(
+        &self,
+        ending: &Ending,
+        core: &ReceiptCore,
+        sample: Option<Sample>,
+    ) -> Option<Recount> {
+        let sample = sample?;
+        let (recounter, agreement) = (Arc::clone(&self.recounter), Arc::clone(&ending.agreement));
+        let has_reasoning = core.usage.reasoning > 0;
+        let count = move || {
+            let (endpoint, is_streamed) = (agreement.endpoint, agreement.is_streamed);
+            recounter.count(&agreement.model, endpoint, is_streamed, has_reasoning, &sample)
+        };
+        let recount = tokio::task::spawn_blocking(count).await.ok().flatten()?;
+        let agrees = core.usage.completion <= recount.most;
+        let result = if agrees { "agrees" } else { "overcounted" };
+        metrics::counter!("cocoon_recounts_total", "result" => result).increment(1);
+        (!agrees).then_some(recount)
+    }
+
+    /// A worker that claims more than its text has: the lower count is charged, its receipt is
+    /// evidence and no bill, and it gets nothing more.
+    fn overcounted(
+        &self,
+        ending: &Ending,
+        service: &Service,
+        judgement: Judgement,
+        recount: Recount,
+    ) -> Judgement {
+        let (request, worker) = (ending.agreement.request_id, service.worker);
+        let claimed = judgement.usage.completion;
+        tracing::error!(
+            request.id = %request, worker.id = %worker,
+            claimed = claimed.get(), counted = recount.counted, most = recount.most,
+            "worker {worker} claims more tokens than its answer has: it is in quarantine"
+        );
+        lock(&self.fleet).quarantine(worker);
+        let completion = TokenCount::new(recount.counted).min(claimed);
+        let reasoning = judgement.usage.reasoning.min(completion);
+        let receipt = judgement.receipt.map(|receipt| NewReceipt { stated: None, ..receipt });
+        Judgement {
+            usage: Usage { completion, reasoning, ..judgement.usage },
+            receipt,
+            ..judgement
         }
     }
 

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use cocoon_attest::receipt::{Commitment, LeaseFacts, Terms, pay_commitment};
+use cocoon_fleet::Unavailable;
 use cocoon_metering::PriceRow;
 use cocoon_openai_wire::endpoint::Endpoint;
 use cocoon_primitives::{Assurance, ModelName, RequestId, Timestamp, WalletAddress, WorkerId};
@@ -18,8 +19,10 @@ use tokio::time::Instant;
 
 use super::error::DispatchError;
 use super::live::Seat;
+use super::sealed::SealedCall;
 use crate::jobs::Acknowledge;
 use crate::rates::TokenHold;
+use crate::recount::Sample;
 
 /// What was agreed when the money was set aside.
 #[derive(Debug)]
@@ -37,6 +40,8 @@ pub(crate) struct Agreement {
     /// How often a worker reads each prompt: once for each of its choices. It is charged once.
     pub(crate) readings: u32,
     pub(crate) is_streamed: bool,
+    /// The clear part of a sealed request.
+    pub(crate) sealed: Option<Arc<SealedCall>>,
     pub(crate) pay_blind: [u8; 32],
     pub(crate) commission_bp: u16,
     pub(crate) begun_at: Timestamp,
@@ -51,6 +56,14 @@ impl Agreement {
     /// What a worker with this payee has to agree to.
     pub(crate) fn terms(&self, payee: WalletAddress) -> Terms {
         terms(self.pay_terms(), payee, self.not_after)
+    }
+
+    /// Of the workers of a sealed request, none being here means that it has to be sealed anew.
+    pub(crate) fn unavailable(&self, unavailable: Unavailable) -> DispatchError {
+        match unavailable {
+            Unavailable::NoWorker if self.sealed.is_some() => DispatchError::SealKeys,
+            other => other.into(),
+        }
     }
 
     fn pay_terms(&self) -> PayTerms<'_> {
@@ -116,6 +129,18 @@ pub(crate) struct Answer {
     /// Not hashed yet: a whole answer is one payload of up to 32 MiB, too much work for the
     /// runtime's threads.
     pub(crate) last: Option<Bytes>,
+    /// Of the few answers whose tokens are counted again.
+    pub(crate) sample: Option<Sample>,
+}
+
+impl Answer {
+    fn keep(&mut self, payload: &Bytes) {
+        if let Some(sample) = &mut self.sample
+            && !sample.push(payload)
+        {
+            self.sample = None;
+        }
+    }
 }
 
 /// How a request ended, as far as the one who watched it could tell.
@@ -211,6 +236,12 @@ impl Ticket {
         Self { open: Some(open) }
     }
 
+    /// Keeps the answer for a second count of its tokens.
+    pub(crate) fn with_sample(mut self, sample: Option<Sample>) -> Self {
+        self.open_mut().answer.sample = sample;
+        self
+    }
+
     /// A worker is about to get the request, or (`None`) has given it back untouched.
     pub(crate) fn assign(&mut self, service: Option<Service>) {
         let open = self.open_mut();
@@ -235,13 +266,17 @@ impl Ticket {
     }
 
     /// This payload goes to the client now.
-    pub(crate) fn forwarded(&mut self, payload: &[u8]) {
-        self.open_mut().answer.forwarded.push(payload);
+    pub(crate) fn forwarded(&mut self, payload: &Bytes) {
+        let answer = &mut self.open_mut().answer;
+        answer.forwarded.push(payload);
+        answer.keep(payload);
     }
 
     /// This payload goes to the client once the request is settled.
     pub(crate) fn set_last(&mut self, payload: Bytes) {
-        self.open_mut().answer.last = Some(payload);
+        let answer = &mut self.open_mut().answer;
+        answer.keep(&payload);
+        answer.last = Some(payload);
     }
 
     pub(crate) fn set_receipt(&mut self, receipt: Bytes) {

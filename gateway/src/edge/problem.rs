@@ -122,6 +122,11 @@ impl Refusal {
         Self::new(status, Retry::Never, ErrorBody::new(kind, message).code(code))
     }
 
+    fn metadata(mut self, name: &str, value: &str) -> Self {
+        self.body = self.body.with("metadata", json!({ name: value }));
+        self
+    }
+
     fn header(mut self, name: http::HeaderName, value: &'static str) -> Self {
         self.headers.insert(name, HeaderValue::from_static(value));
         self
@@ -136,6 +141,9 @@ impl Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
+        if let Self::Dispatch(DispatchError::SealedRefused { status, body }) = &self {
+            return sealed(*status, body.clone());
+        }
         let refusal = refusal(&self);
         log(&self, refusal.status);
         let mut response = Response::new(Body::from(refusal.body.to_json()));
@@ -156,6 +164,16 @@ impl IntoResponse for Problem {
         }
         response
     }
+}
+
+/// A worker's refusal that only the client can read.
+fn sealed(status: u16, body: Bytes) -> Response {
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(cocoon_seal::CONTENT_TYPE));
+    headers.insert("x-should-retry", HeaderValue::from_static("false"));
+    response
 }
 
 /// The answer of a readiness probe that fails; probes read the status and people the word.
@@ -205,7 +223,7 @@ fn refusal(problem: &Problem) -> Refusal {
             "A session does not spend. Create an API key with it (POST /v1/keys) and use that.",
         ),
         Problem::Throttled { retry_after_ms } => {
-            rate_limit("Too many sign-ins from this address.", *retry_after_ms)
+            rate_limit("Too many requests from this address.", *retry_after_ms)
         }
         Problem::TooManyKeysToday { max } => rate_limit(
             &format!("The wallet made {max} keys within a day. Make the next one later."),
@@ -351,6 +369,13 @@ fn idempotency(error: &IdempotencyError) -> Refusal {
             "invalid_idempotency_key",
             "Idempotency-Key must be one string of 1 to 255 visible ASCII characters.",
         ),
+        IdempotencyError::Sealed => Refusal::never(
+            StatusCode::BAD_REQUEST,
+            kind::INVALID_REQUEST,
+            "invalid_idempotency_key",
+            "A sealed request takes no Idempotency-Key: its Cocoon-Request-Id is what makes a \
+             repeat known.",
+        ),
         IdempotencyError::Mismatch => Refusal::never(
             StatusCode::UNPROCESSABLE_ENTITY,
             kind::INVALID_REQUEST,
@@ -428,6 +453,22 @@ fn dispatch(error: &DispatchError) -> Refusal {
         DispatchError::WorkerRefused { status, body, is_final } => {
             worker_refused(*status, body, *is_final)
         }
+        // Answered as it came, before this: see `sealed`.
+        DispatchError::SealedRefused { .. } => worker_nonsense(),
+        DispatchError::SealKeys => Refusal::never(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            kind::INVALID_REQUEST,
+            "e2ee_key_config",
+            "None of the workers that this request is sealed to can open it. Fetch \
+             /v1/attestation/workers again and seal it anew, under a new Cocoon-Request-Id.",
+        ),
+        DispatchError::SealedRepeat { receipt } => Refusal::never(
+            StatusCode::CONFLICT,
+            kind::INVALID_REQUEST,
+            "idempotency_replay_unavailable",
+            "A request with this Cocoon-Request-Id was sent before. This repeat was not charged.",
+        )
+        .metadata("receipt_id", &receipt.to_string()),
         DispatchError::WorkerLost => {
             bad_gateway("worker_lost", "The worker was lost before its answer was complete.")
         }

@@ -6,6 +6,9 @@
 //! that is over without a receipt it is kept and changes no charge: it is the bill where it states
 //! what was charged, and late, which is evidence without a countersignature, everywhere else.
 //! Each is acknowledged once what it changed is durable.
+//!
+//! A worker that was started again has another key and id, and still brings what its earlier run
+//! signed. So a receipt is of the worker that it names and whose key signed it, whoever brings it.
 
 use std::sync::Arc;
 
@@ -65,7 +68,16 @@ impl Receipts {
             return;
         };
         let request = core.request_id;
-        match self.live.offer((request, worker, core.attempt), receipt.clone()) {
+        let Some(signer) = signer(worker, &core, &receipt).await else {
+            metrics::counter!("cocoon_receipts_refused_total").increment(1);
+            tracing::warn!(
+                request.id = %request, worker.id = %worker,
+                "receipt of {request} names another worker, whose key did not sign it"
+            );
+            self.countersigner.settled(request, Acknowledge::through(&link));
+            return;
+        };
+        match self.live.offer((request, signer, core.attempt), receipt.clone()) {
             Offer::Taken => return,
             Offer::Stale => tracing::debug!(
                 request.id = %request, worker.id = %worker, attempt = core.attempt,
@@ -114,7 +126,7 @@ impl Receipts {
         };
         let settlement = Settlement {
             request_id: request,
-            worker: Some(worker),
+            worker: Some(core.worker_id),
             payee: Some(core.terms.payee),
             outcome: if row.streamed { Outcome::ClientGone } else { Outcome::Failed },
             usage: usage_after_crash(&row, &core),
@@ -131,6 +143,17 @@ impl Receipts {
         );
         Ok(())
     }
+}
+
+/// Whose receipt it is. One that names another worker than its bearer takes the place of nobody's
+/// before its signature was checked; `None` where that fails.
+async fn signer(bearer: WorkerId, core: &ReceiptCore, receipt: &SignedReceipt) -> Option<WorkerId> {
+    if core.worker_id == bearer {
+        return Some(bearer);
+    }
+    let receipt = receipt.clone();
+    let verified = tokio::task::spawn_blocking(move || receipt.verify()).await;
+    verified.ok()?.ok().map(|core| core.worker_id)
 }
 
 /// Whether a request needs no receipt from here: it has one, or nothing was done for it.
@@ -154,7 +177,8 @@ fn verify(
     worker: WorkerId,
     row: &RequestRow,
 ) -> Result<ReceiptCore, ReceiptError> {
-    // The lease may be an earlier one of the same worker; its key is what counts.
+    // The lease may be an earlier one, and the bearer a later run of the same worker; the key that
+    // the request was given to is what counts. Where none is known it has to be the bearer's.
     let stated = ReceiptCore::decode(&receipt.core)?;
     let pay = PayTerms {
         wallet: &row.wallet,

@@ -7,20 +7,23 @@ use cocoon_primitives::Digest;
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
 
-use super::handshake::Verifier;
+use super::handshake::Handshakes;
 use super::session::Sessions;
-use super::{UplinkConfig, UplinkParts};
+use super::verifier::Verifier;
+use super::{UplinkConfig, UplinkParts, enforce};
 
-/// For TLS and enrolment together.
-const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
+/// For TLS and enrolment together. A machine with eight devices takes seconds for its evidence.
+const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(30);
 /// After a failed accept, usually for want of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 struct Door {
     listener: TcpListener,
     connections: Arc<Semaphore>,
-    handshakes: Arc<Semaphore>,
+    places: Arc<Semaphore>,
+    handshakes: Arc<Handshakes>,
     sessions: Arc<Sessions>,
 }
 
@@ -28,16 +31,19 @@ pub(super) fn start(
     listener: TcpListener,
     tls: Arc<ServerConfig>,
     spki_sha256: Digest,
-    config: UplinkConfig,
+    config: &UplinkConfig,
     parts: UplinkParts,
 ) {
-    let verifier =
-        Verifier { tls, spki_sha256, policy: config.policy, clock: Arc::clone(&parts.clock) };
+    let verifier = Arc::new(Verifier::new(spki_sha256, &parts));
     let lifecycle = parts.lifecycle.clone();
+    enforce::start(&parts);
+    let handshakes =
+        Handshakes { tls, verifier: Arc::clone(&verifier), fleet: Arc::clone(&parts.fleet) };
     let door = Door {
         listener,
         connections: Arc::new(Semaphore::new(config.connections_max)),
-        handshakes: Arc::new(Semaphore::new(config.handshakes_max)),
+        places: Arc::new(Semaphore::new(config.handshakes_max)),
+        handshakes: Arc::new(handshakes),
         sessions: Arc::new(Sessions::new(verifier, parts)),
     };
     lifecycle.spawn("uplink.accept", door.run());
@@ -59,7 +65,7 @@ impl Door {
 
     /// A place for a handshake first, then a connection: what has no place waits in the backlog.
     async fn next(&self) -> Option<(TcpStream, OwnedSemaphorePermit)> {
-        let place = Arc::clone(&self.handshakes).acquire_owned().await;
+        let place = Arc::clone(&self.places).acquire_owned().await;
         let place = place.expect("the semaphore is never closed");
         match self.listener.accept().await {
             Ok((stream, _)) => Some((stream, place)),
@@ -76,10 +82,9 @@ impl Door {
             refused("too_many_connections");
             return;
         };
-        let sessions = Arc::clone(&self.sessions);
+        let (sessions, handshakes) = (Arc::clone(&self.sessions), Arc::clone(&self.handshakes));
         self.sessions.lifecycle().spawn("uplink.connection", async move {
-            let enrolled =
-                tokio::time::timeout(HANDSHAKE_DEADLINE, sessions.verifier().enrol(stream)).await;
+            let enrolled = timeout(HANDSHAKE_DEADLINE, handshakes.enrol(stream)).await;
             drop(handshake);
             match enrolled {
                 Ok(Ok(enrolled)) => sessions.run(enrolled).await,

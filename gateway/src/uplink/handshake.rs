@@ -3,9 +3,9 @@
 use std::io;
 use std::sync::Arc;
 
-use cocoon_attest::enrol::{Attested, OpenChallenge, Presented, Refusal};
-use cocoon_attest::policy::Policy;
-use cocoon_primitives::{Clock, Digest, LeaseId};
+use cocoon_attest::enrol::{Attested, Refusal};
+use cocoon_fleet::Quarantined;
+use cocoon_store::StoreError;
 use cocoon_uplink_wire::VERSION;
 use cocoon_uplink_wire::enrol::{GatewayMessage, Hello, Refused, WorkerMessage};
 use rustls::ServerConfig;
@@ -14,26 +14,27 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use super::SharedFleet;
+use super::lock;
 use super::tls::spki;
+use super::verifier::{Channel, Verifier};
 use super::wire::{WireError, receive, send};
 
 /// The exporter that names this connection, RFC 9266.
 const EXPORTER_LABEL: &[u8] = b"EXPORTER-Channel-Binding";
 
-/// What a handshake is judged with.
-pub(super) struct Verifier {
+/// What every handshake goes by.
+pub(super) struct Handshakes {
     pub(super) tls: Arc<ServerConfig>,
-    pub(super) spki_sha256: Digest,
-    pub(super) policy: Policy,
-    pub(super) clock: Arc<dyn Clock>,
+    pub(super) verifier: Arc<Verifier>,
+    pub(super) fleet: SharedFleet,
 }
 
 /// A connection whose worker holds a lease.
 pub(super) struct Enrolled {
     pub(super) stream: TlsStream<TcpStream>,
     pub(super) attested: Attested,
-    pub(super) exporter: [u8; 32],
-    pub(super) peer_spki: Vec<u8>,
+    pub(super) channel: Channel,
 }
 
 /// Why a connection did not become a worker.
@@ -51,11 +52,15 @@ pub(super) enum HandshakeError {
     Order,
     #[error("the worker was refused")]
     Refused(#[source] Refusal),
+    #[error("the worker may not come back")]
+    Quarantined(#[source] Quarantined),
+    #[error("the lease could not be recorded")]
+    NotRecorded(#[source] StoreError),
 }
 
 impl HandshakeError {
     /// A stable code for the wire and for metrics.
-    pub(super) const fn code(&self) -> &'static str {
+    pub(super) fn code(&self) -> &'static str {
         match self {
             Self::Tls(_) => "tls",
             Self::Channel => "channel",
@@ -64,21 +69,20 @@ impl HandshakeError {
             Self::Version(_) => "unsupported_version",
             Self::Order => "out_of_order",
             Self::Refused(refusal) => refusal.code(),
+            Self::Quarantined(_) => "quarantined",
+            Self::NotRecorded(_) => "not_recorded",
         }
     }
 }
 
-impl Verifier {
+impl Handshakes {
     /// Runs the whole handshake. The caller sets the deadline.
     pub(super) async fn enrol(&self, stream: TcpStream) -> Result<Enrolled, HandshakeError> {
         stream.set_nodelay(true).map_err(HandshakeError::Tls)?;
         let acceptor = TlsAcceptor::from(Arc::clone(&self.tls));
         let mut stream = acceptor.accept(stream).await.map_err(HandshakeError::Tls)?;
-        let outcome = self.converse(&mut stream).await;
-        match outcome {
-            Ok((attested, exporter, peer_spki)) => {
-                Ok(Enrolled { stream, attested, exporter, peer_spki })
-            }
+        match self.converse(&mut stream).await {
+            Ok((attested, channel)) => Ok(Enrolled { stream, attested, channel }),
             Err(error) => {
                 tell(&mut stream, &error).await;
                 Err(error)
@@ -89,48 +93,38 @@ impl Verifier {
     async fn converse(
         &self,
         stream: &mut TlsStream<TcpStream>,
-    ) -> Result<(Attested, [u8; 32], Vec<u8>), HandshakeError> {
-        let (exporter, peer_spki) = channel(stream)?;
+    ) -> Result<(Attested, Channel), HandshakeError> {
+        let channel = channel(stream)?;
         match receive(stream).await? {
             WorkerMessage::Hello(Hello { v: VERSION }) => {}
             WorkerMessage::Hello(Hello { v }) => return Err(HandshakeError::Version(v)),
             WorkerMessage::Evidence(_) => return Err(HandshakeError::Order),
         }
-        let open = self.challenge();
+        let open = self.verifier.challenge();
         send(stream, &GatewayMessage::Challenge(open.message())).await?;
         let WorkerMessage::Evidence(evidence) = receive(stream).await? else {
             return Err(HandshakeError::Order);
         };
-        let attested =
-            self.judge(open, &evidence, &exporter, &peer_spki).map_err(HandshakeError::Refused)?;
+        let judged = self.verifier.judge(open, evidence, &channel).await;
+        let (attested, evidence) = judged.map_err(HandshakeError::Refused)?;
+        if lock(&self.fleet).is_quarantined(attested.lease().worker_id) {
+            return Err(HandshakeError::Quarantined(Quarantined));
+        }
+        let recorded = self.verifier.transparency.record(&attested, &evidence).await;
+        recorded.map_err(HandshakeError::NotRecorded)?;
         send(stream, &GatewayMessage::Lease(attested.lease().encode())).await?;
-        Ok((attested, exporter, peer_spki))
-    }
-
-    pub(super) fn challenge(&self) -> OpenChallenge {
-        OpenChallenge::issue(&random(), self.spki_sha256, &self.policy, self.clock.now())
-    }
-
-    pub(super) fn judge(
-        &self,
-        open: OpenChallenge,
-        evidence: &[u8],
-        exporter: &[u8; 32],
-        peer_spki: &[u8],
-    ) -> Result<Attested, Refusal> {
-        let lease_id = LeaseId::from_bytes(random());
-        let presented = Presented { evidence, exporter, peer_spki, lease_id };
-        open.verify(&presented, &self.policy, self.clock.now())
+        Ok((attested, channel))
     }
 }
 
 /// The exporter of this connection and the peer's key.
-fn channel(stream: &TlsStream<TcpStream>) -> Result<([u8; 32], Vec<u8>), HandshakeError> {
+fn channel(stream: &TlsStream<TcpStream>) -> Result<Channel, HandshakeError> {
     let (_, connection) = stream.get_ref();
     let certificate = connection.peer_certificates().and_then(<[_]>::first);
     let peer_spki = certificate.and_then(|certificate| spki(certificate).ok());
     let exporter = connection.export_keying_material([0; 32], EXPORTER_LABEL, Some(&[])).ok();
-    exporter.zip(peer_spki).ok_or(HandshakeError::Channel)
+    let (exporter, peer_spki) = exporter.zip(peer_spki).ok_or(HandshakeError::Channel)?;
+    Ok(Channel { exporter, peer_spki: peer_spki.into() })
 }
 
 /// Tells the worker why, as far as the connection still carries it.
@@ -145,10 +139,4 @@ async fn tell(stream: &mut TlsStream<TcpStream>, error: &HandshakeError) {
     {
         tracing::debug!(%error, "a refused worker left before the connection was closed");
     }
-}
-
-pub(super) fn random<const N: usize>() -> [u8; N] {
-    let mut bytes = [0; N];
-    getrandom::fill(&mut bytes).expect("the operating system gives random bytes");
-    bytes
 }

@@ -1,24 +1,34 @@
 //! One worker's connection, as the dispatcher uses it.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use cocoon_attest::lease::Lease;
+use cocoon_attest::policy::OnRevocation;
 use cocoon_primitives::{RequestId, WorkerId};
 use cocoon_uplink_wire::event::ACKNOWLEDGED_MAX;
+use cocoon_uplink_wire::headers::RENEW_PATH;
+use cocoon_uplink_wire::message::{MessageError, from_cbor, to_cbor};
+use cocoon_uplink_wire::renew::{RENEWAL_BYTES_MAX, RenewalAnswer, RenewalRequest};
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{Request, Response, Uri};
-use http_body_util::{Either, Full};
+use http::{Request, Response, StatusCode, Uri};
+use http_body_util::{BodyExt as _, Either, Full, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http2::SendRequest;
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::acknowledgements::Acknowledgements;
+use super::verifier::Verifier;
 
 /// Batches of acknowledgements that may wait for the connection.
 const ACKNOWLEDGEMENTS_MAX: usize = 1024;
+/// For evidence over a given nonce, the wait for its turn included: a processor makes one quote
+/// at a time, and every device takes its own time.
+const REPORT_DEADLINE: Duration = Duration::from_secs(30);
 
 pub(super) type LinkBody = Either<Full<Bytes>, Acknowledgements>;
 
@@ -31,6 +41,22 @@ pub struct WorkerLink {
     sender: Mutex<Option<SendRequest<LinkBody>>>,
     acknowledgements: Mutex<Option<mpsc::Sender<Vec<RequestId>>>>,
     closing: CancellationToken,
+    /// Set before `closing` where the policy ended the lease.
+    revoked: OnceLock<Revoked>,
+    /// Cancelled where the policy cuts what still runs.
+    cut: CancellationToken,
+    verifier: Arc<Verifier>,
+    /// Held by whoever waits for evidence.
+    evidence: tokio::sync::Mutex<()>,
+}
+
+/// The policy no longer admits the worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Revoked {
+    /// The refusal's stable code.
+    pub(super) reason: &'static str,
+    /// What becomes of streams that run.
+    pub(super) streams: OnRevocation,
 }
 
 /// Why a request was not answered.
@@ -44,11 +70,29 @@ pub enum LinkError {
     Lost(#[source] hyper::Error),
 }
 
+/// Why a question to a worker has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum AskError {
+    #[error("the worker did not answer in time")]
+    Deadline,
+    #[error("the link failed")]
+    Link(#[source] LinkError),
+    #[error("the worker refused with status {0}")]
+    Status(StatusCode),
+    #[error("the answer's body failed or is over its bound")]
+    Body,
+    #[error("the answer is no renewal")]
+    Message(#[source] MessageError),
+    #[error("the answer is of another kind than asked")]
+    Kind,
+}
+
 impl WorkerLink {
     /// The link, and the acknowledgements that its events request will carry.
     pub(super) fn new(
         lease: Arc<Lease>,
         sender: SendRequest<LinkBody>,
+        verifier: Arc<Verifier>,
     ) -> (Arc<Self>, Acknowledgements) {
         let (acknowledgements, batches) = mpsc::channel(ACKNOWLEDGEMENTS_MAX);
         let link = Self {
@@ -57,6 +101,10 @@ impl WorkerLink {
             sender: Mutex::new(Some(sender)),
             acknowledgements: Mutex::new(Some(acknowledgements)),
             closing: CancellationToken::new(),
+            revoked: OnceLock::new(),
+            cut: CancellationToken::new(),
+            verifier,
+            evidence: tokio::sync::Mutex::new(()),
         };
         (Arc::new(link), Acknowledgements::new(batches))
     }
@@ -110,6 +158,56 @@ impl WorkerLink {
             }
             batch = rest;
         }
+    }
+
+    /// Evidence of this worker over `nonce`, on this connection: the message as it came, which the
+    /// caller examines. One at a time for each link, renewals included.
+    pub async fn report(&self, nonce: [u8; 32]) -> Result<Vec<u8>, AskError> {
+        let asked = timeout(REPORT_DEADLINE, async {
+            let open = self.verifier.challenge_for(nonce);
+            self.ask_evidence(open.message()).await
+        });
+        asked.await.unwrap_or(Err(AskError::Deadline))
+    }
+
+    /// Evidence for this challenge. The caller sets the deadline.
+    pub(super) async fn ask_evidence(&self, challenge: Vec<u8>) -> Result<Vec<u8>, AskError> {
+        let _turn = self.evidence.lock().await;
+        match self.ask(&RenewalRequest::Full(challenge)).await? {
+            RenewalAnswer::Full(evidence) => Ok(evidence),
+            RenewalAnswer::Light { .. } => Err(AskError::Kind),
+        }
+    }
+
+    pub(super) async fn ask(&self, request: &RenewalRequest) -> Result<RenewalAnswer, AskError> {
+        let body = Full::new(Bytes::from(to_cbor(request)));
+        let request = Request::post(RENEW_PATH).body(body).expect("a constant path is a request");
+        let response = self.send(request).await.map_err(AskError::Link)?;
+        if response.status() != StatusCode::OK {
+            return Err(AskError::Status(response.status()));
+        }
+        let body = Limited::new(response.into_body(), RENEWAL_BYTES_MAX).collect().await;
+        let body = body.map_err(|_| AskError::Body)?.to_bytes();
+        from_cbor(&body).map_err(AskError::Message)
+    }
+
+    /// The policy ended the lease: closes the link, and says what becomes of its streams.
+    pub(super) fn revoke(&self, revoked: Revoked) {
+        // The first reason stands.
+        if self.revoked.set(revoked).is_ok() {
+            self.close();
+        }
+        if revoked.streams == OnRevocation::Cut {
+            self.cut.cancel();
+        }
+    }
+
+    pub(super) fn cut(&self) -> &CancellationToken {
+        &self.cut
+    }
+
+    pub(super) fn revoked(&self) -> Option<Revoked> {
+        self.revoked.get().copied()
     }
 
     /// Takes nothing new; the connection ends when its streams have. Idempotent.

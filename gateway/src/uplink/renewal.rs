@@ -1,71 +1,112 @@
-//! Prolonging a lease before it ends: light every time, full once an hour.
+//! Prolonging a lease before it ends: light as a rule, full after a while and after every change
+//! of the policy.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
+use cocoon_attest::appraisal::Appraised;
 use cocoon_attest::enrol::Refusal;
 use cocoon_attest::lease::Lease;
-use cocoon_attest::renewal::{LightChallenge, RenewalFault, Renewed, full};
-use cocoon_uplink_wire::headers::RENEW_PATH;
-use cocoon_uplink_wire::message::{MessageError, from_cbor, to_cbor};
-use cocoon_uplink_wire::renew::{RENEWAL_BYTES_MAX, RenewalAnswer, RenewalRequest};
-use http::{Request, StatusCode};
-use http_body_util::{BodyExt as _, Full, Limited};
+use cocoon_attest::renewal::{Held, LightChallenge, RenewalFault, Renewed, full};
+use cocoon_store::StoreError;
+use cocoon_uplink_wire::renew::{RenewalAnswer, RenewalRequest};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::handshake::{Verifier, random};
-use super::link::{LinkError, WorkerLink};
+use super::link::{AskError, WorkerLink};
+use super::verifier::{Channel, Verifier, random};
+use crate::policy::InForce;
 
-/// For one renewal.
-const DEADLINE: Duration = Duration::from_secs(10);
-/// Evidence is brought again after this long.
-const FULL_AFTER: Duration = Duration::from_secs(3600);
+/// For one light renewal: a signature.
+const LIGHT_DEADLINE: Duration = Duration::from_secs(10);
+/// For one full renewal: a quote, and a report of each device. Within it a worker also has to
+/// prove itself under a policy that changed.
+const FULL_DEADLINE: Duration = Duration::from_secs(30);
+/// Between two renewals at least, also where a policy's end lets leases be no longer.
+const PAUSE_MIN: Duration = Duration::from_millis(100);
 
 /// Why a lease was not prolonged.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum RenewalError {
     #[error("the worker did not answer in time")]
     Deadline,
-    #[error("the link failed")]
-    Link(#[source] LinkError),
-    #[error("the worker refused with status {0}")]
-    Status(StatusCode),
-    #[error("the answer's body failed or is over its bound")]
-    Body,
-    #[error("the answer is no renewal")]
-    Message(#[source] MessageError),
-    #[error("the answer is of another kind than asked")]
-    Kind,
+    #[error("the worker was not heard")]
+    Ask(#[source] AskError),
     #[error("the answer does not verify")]
     Fault(#[source] RenewalFault),
     #[error("the new evidence was refused")]
     Refused(#[source] Refusal),
+    #[error("the renewal could not be recorded")]
+    NotRecorded(#[source] StoreError),
+    #[error("the gateway stops")]
+    Stopped,
+}
+
+impl RenewalError {
+    /// A stable code for metrics and logs.
+    pub(super) fn code(&self) -> &'static str {
+        match self {
+            Self::Deadline | Self::Ask(AskError::Deadline) => "deadline",
+            Self::Ask(_) => "no_answer",
+            Self::Fault(fault) => fault.code(),
+            Self::Refused(refusal) => refusal.code(),
+            Self::NotRecorded(_) => "not_recorded",
+            Self::Stopped => "stopped",
+        }
+    }
+
+    /// The policy changed under way: that is nobody's fault, and asked again under the new one.
+    const fn is_policy_change(&self) -> bool {
+        matches!(self, Self::Refused(Refusal::PolicyChanged) | Self::Fault(RenewalFault::Policy))
+    }
+}
+
+/// What a renewal changed.
+pub(super) struct Prolonged {
+    pub(super) renewed: Renewed,
+    /// What the last full evidence of the connection proved.
+    pub(super) appraised: Arc<Appraised>,
 }
 
 /// One connection's renewals.
 pub(super) struct Renewals<'a> {
     pub(super) verifier: &'a Verifier,
     pub(super) link: &'a WorkerLink,
-    pub(super) exporter: &'a [u8; 32],
-    pub(super) peer_spki: &'a [u8],
+    pub(super) channel: &'a Channel,
+    pub(super) appraised: Arc<Appraised>,
 }
 
 impl Renewals<'_> {
-    /// Renews at two thirds of each lease, until one renewal fails.
-    pub(super) async fn run(&self, mut renewed: impl FnMut(Renewed)) -> RenewalError {
-        let life = self.verifier.policy.lease_life();
+    /// Renews at two thirds of what is left of each lease, and at once when the policy changes,
+    /// until one renewal fails.
+    pub(super) async fn run(mut self, mut prolonged: impl FnMut(Prolonged)) -> RenewalError {
+        let mut policies = self.verifier.policy.subscribe();
         let mut proven = Instant::now();
         loop {
-            sleep_until(Instant::now() + life * 2 / 3).await;
-            let lease = self.link.lease();
-            let is_full = proven.elapsed() >= FULL_AFTER;
-            let outcome = timeout(DEADLINE.min(life / 3), async {
-                if is_full { self.full(&lease).await } else { self.light(&lease).await }
-            });
-            match outcome.await {
-                Ok(Ok(prolonged)) => renewed(prolonged),
-                Ok(Err(error)) => return error,
-                Err(_) => return RenewalError::Deadline,
+            let in_force = Arc::clone(&policies.borrow_and_update());
+            if self.appraised.policy_digest == in_force.digest() {
+                let left = self.link.lease().expires.since(self.verifier.clock.now());
+                let due = Instant::now() + (left * 2 / 3).max(PAUSE_MIN);
+                tokio::select! {
+                    () = sleep_until(due) => {}
+                    changed = policies.changed() => match changed {
+                        Ok(()) => continue,
+                        Err(_) => return RenewalError::Stopped,
+                    },
+                }
+            }
+            let is_full = self.appraised.policy_digest != in_force.digest()
+                || proven.elapsed() >= in_force.policy.full_renewal();
+            match self.renew(is_full, &in_force).await {
+                Ok(done) => {
+                    self.appraised = Arc::clone(&done.appraised);
+                    prolonged(done);
+                }
+                Err(error)
+                    if error.is_policy_change() && policies.has_changed().unwrap_or(false) =>
+                {
+                    continue;
+                }
+                Err(error) => return error,
             }
             if is_full {
                 proven = Instant::now();
@@ -73,39 +114,49 @@ impl Renewals<'_> {
         }
     }
 
-    async fn light(&self, lease: &Lease) -> Result<Renewed, RenewalError> {
+    async fn renew(&self, is_full: bool, in_force: &InForce) -> Result<Prolonged, RenewalError> {
+        let lease = self.link.lease();
+        let left = lease.expires.since(self.verifier.clock.now());
+        let (kind, deadline) = if is_full {
+            ("full", FULL_DEADLINE.min(left))
+        } else {
+            ("light", LIGHT_DEADLINE.min(left))
+        };
+        let outcome = timeout(deadline, async {
+            if is_full { self.full(&lease).await } else { self.light(&lease, in_force).await }
+        });
+        let outcome = outcome.await.unwrap_or(Err(RenewalError::Deadline));
+        let told = outcome.as_ref().err().map_or("renewed", RenewalError::code);
+        metrics::counter!("cocoon_uplink_renewals_total", "kind" => kind, "outcome" => told)
+            .increment(1);
+        outcome
+    }
+
+    async fn light(&self, lease: &Lease, in_force: &InForce) -> Result<Prolonged, RenewalError> {
         let challenge = LightChallenge::issue(random());
         let request = RenewalRequest::Light { nonce: *challenge.nonce() };
-        let RenewalAnswer::Light { signature } = self.ask(&request).await? else {
-            return Err(RenewalError::Kind);
+        let answer = self.link.ask(&request).await.map_err(RenewalError::Ask)?;
+        let RenewalAnswer::Light { signature } = answer else {
+            return Err(RenewalError::Ask(AskError::Kind));
         };
-        let (policy, now) = (&self.verifier.policy, self.verifier.clock.now());
-        challenge.verify(lease, self.exporter, &signature, policy, now).map_err(RenewalError::Fault)
+        let appraised = Arc::clone(&self.appraised);
+        let held = Held { lease, appraised: &appraised, exporter: &self.channel.exporter };
+        let now = self.verifier.clock.now();
+        let renewed = challenge
+            .verify(&held, &signature, &in_force.policy, now)
+            .map_err(RenewalError::Fault)?;
+        Ok(Prolonged { renewed, appraised })
     }
 
-    async fn full(&self, lease: &Lease) -> Result<Renewed, RenewalError> {
+    async fn full(&self, lease: &Lease) -> Result<Prolonged, RenewalError> {
         let open = self.verifier.challenge();
-        let request = RenewalRequest::Full(open.message());
-        let RenewalAnswer::Full(evidence) = self.ask(&request).await? else {
-            return Err(RenewalError::Kind);
-        };
-        let attested = self
-            .verifier
-            .judge(open, &evidence, self.exporter, self.peer_spki)
-            .map_err(RenewalError::Refused)?;
-        let (policy, now) = (&self.verifier.policy, self.verifier.clock.now());
-        full(lease, attested, policy, now).map_err(RenewalError::Fault)
-    }
-
-    async fn ask(&self, request: &RenewalRequest) -> Result<RenewalAnswer, RenewalError> {
-        let body = Full::new(Bytes::from(to_cbor(request)));
-        let request = Request::post(RENEW_PATH).body(body).expect("a constant path is a request");
-        let response = self.link.send(request).await.map_err(RenewalError::Link)?;
-        if response.status() != StatusCode::OK {
-            return Err(RenewalError::Status(response.status()));
-        }
-        let body = Limited::new(response.into_body(), RENEWAL_BYTES_MAX).collect().await;
-        let body = body.map_err(|_| RenewalError::Body)?.to_bytes();
-        from_cbor(&body).map_err(RenewalError::Message)
+        let evidence = self.link.ask_evidence(open.message()).await.map_err(RenewalError::Ask)?;
+        let judged = self.verifier.judge(open, evidence, self.channel).await;
+        let (attested, evidence) = judged.map_err(RenewalError::Refused)?;
+        let now = self.verifier.clock.now();
+        let (renewed, appraised) = full(lease, attested, now).map_err(RenewalError::Fault)?;
+        let recorded = self.verifier.transparency.record_renewal(renewed.lease(), &evidence).await;
+        recorded.map_err(RenewalError::NotRecorded)?;
+        Ok(Prolonged { renewed, appraised: Arc::new(appraised) })
     }
 }

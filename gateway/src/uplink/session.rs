@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use cocoon_attest::appraisal::Appraised;
+use cocoon_attest::enrol::Attested;
 use cocoon_attest::receipt::{ReceiptError, SignedReceipt};
-use cocoon_attest::renewal::Renewed;
-use cocoon_fleet::Load;
+use cocoon_fleet::{Load, Quarantined};
 use cocoon_primitives::LeaseId;
 use cocoon_runtime::Lifecycle;
 use cocoon_uplink_wire::event::{EVENT_BYTES_MAX, WorkerEvent};
@@ -15,14 +16,16 @@ use http::{Request, StatusCode};
 use http_body_util::{BodyExt as _, Either};
 use hyper::body::Incoming;
 use hyper::client::conn::http2;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::time::{interval, timeout};
-use tokio_util::sync::CancellationToken;
+use hyper::rt::Executor as _;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::time::{Instant, interval, sleep_until, timeout};
 
 use super::acknowledgements::Acknowledgements;
-use super::handshake::{Enrolled, Verifier};
-use super::link::{LinkBody, LinkError, WorkerLink};
-use super::renewal::{RenewalError, Renewals};
+use super::driver::Driver;
+use super::handshake::Enrolled;
+use super::link::{LinkBody, LinkError, Revoked, WorkerLink};
+use super::renewal::{Prolonged, RenewalError, Renewals};
+use super::verifier::{Channel, Verifier};
 use super::{LateReceipt, UplinkParts, lock};
 
 const PING_INTERVAL: Duration = Duration::from_secs(10);
@@ -35,12 +38,14 @@ const HEADER_LIST_BYTES_MAX: u32 = 16 * 1024;
 const OPEN_DEADLINE: Duration = Duration::from_secs(10);
 /// How long running streams get after a lease ended.
 const FINISH_DEADLINE: Duration = Duration::from_secs(600);
+/// How long to wait for a lease's end at most before looking at the clock again.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// How often a draining gateway looks whether the worker is idle.
 const IDLE_CHECK: Duration = Duration::from_millis(50);
 
 /// What all connections share.
 pub(super) struct Sessions {
-    verifier: Verifier,
+    verifier: Arc<Verifier>,
     parts: UplinkParts,
 }
 
@@ -57,6 +62,12 @@ enum Ended {
     Draining,
     #[error("the lease was not renewed")]
     Renewal(#[source] RenewalError),
+    #[error("the lease has ended")]
+    Expired,
+    #[error("the policy no longer admits the worker: {}", .0.reason)]
+    Revoked(Revoked),
+    #[error("the policy changed before the worker was admitted")]
+    PolicyChanged,
     #[error("the events request failed")]
     Events(#[source] LinkError),
     #[error("the events request was answered with status {0}")]
@@ -65,6 +76,8 @@ enum Ended {
     Event(#[source] MessageError),
     #[error("a receipt is not valid")]
     Receipt(#[source] ReceiptError),
+    #[error("the worker is not admitted")]
+    Quarantined(#[source] Quarantined),
 }
 
 impl Ended {
@@ -75,22 +88,23 @@ impl Ended {
             Self::Closed => "closed",
             Self::Draining => "draining",
             Self::Renewal(_) => "renewal",
+            Self::Expired => "expired",
+            Self::Revoked(_) => "revoked",
+            Self::PolicyChanged => "policy_changed",
             Self::Events(_) | Self::EventsStatus(_) => "events",
             Self::Event(_) => "bad_event",
             Self::Receipt(_) => "bad_receipt",
+            Self::Quarantined(_) => "quarantined",
         }
     }
 
     /// A worker that breaks the protocol is cut off; any other may finish what runs.
     const fn is_violation(&self) -> bool {
-        matches!(self, Self::EventsStatus(_) | Self::Event(_) | Self::Receipt(_))
+        matches!(
+            self,
+            Self::EventsStatus(_) | Self::Event(_) | Self::Receipt(_) | Self::Quarantined(_)
+        )
     }
-}
-
-/// The connection's own task: what drives HTTP/2, and how to stop it.
-struct Driver {
-    done: CancellationToken,
-    abort: CancellationToken,
 }
 
 /// Leaves the fleet when dropped, however the session ends.
@@ -109,7 +123,7 @@ impl Drop for Membership<'_> {
 }
 
 impl Sessions {
-    pub(super) fn new(verifier: Verifier, parts: UplinkParts) -> Self {
+    pub(super) fn new(verifier: Arc<Verifier>, parts: UplinkParts) -> Self {
         Self { verifier, parts }
     }
 
@@ -117,45 +131,61 @@ impl Sessions {
         &self.parts.lifecycle
     }
 
-    pub(super) fn verifier(&self) -> &Verifier {
-        &self.verifier
-    }
-
     /// Runs one worker's connection to its end.
     pub(super) async fn run(&self, enrolled: Enrolled) {
-        let Enrolled { stream, attested, exporter, peer_spki } = enrolled;
+        let Enrolled { stream, attested, channel } = enrolled;
         let lease = Arc::new(attested.lease().clone());
         let (lease_id, worker) = (lease.lease_id, lease.worker_id);
         let Some((sender, driver)) = self.open(TokioIo::new(stream)).await else {
             tracing::warn!(worker.id = %worker, "worker {worker} did not speak HTTP/2");
             return;
         };
-        let (link, acknowledgements) = WorkerLink::new(Arc::clone(&lease), sender);
+        let (link, acknowledgements) =
+            WorkerLink::new(Arc::clone(&lease), sender, Arc::clone(&self.verifier));
         let _stop = driver.abort.clone().drop_guard();
         let events = match self.open_events(&link, acknowledgements).await {
             Ok(events) => events,
             Err(ended) => return report(&link, &ended),
         };
-        let replaced =
-            lock(&self.parts.fleet).admit(attested, Arc::clone(&link), self.verifier.clock.now());
-        if let Some(old) = replaced {
-            old.close();
-        }
+        let appraised = match self.admit(attested, &link) {
+            Ok(appraised) => appraised,
+            Err(ended) => return report(&link, &ended),
+        };
         metrics::gauge!("cocoon_uplink_workers").increment(1.0);
         let membership = Membership { sessions: self, link: Arc::clone(&link), lease_id };
         tracing::info!(
             worker.id = %worker, lease.id = %lease_id, assurance = %lease.assurance,
             "worker {worker} enrolled with {} assurance", lease.assurance
         );
-        let ended = self.serve(&link, events, &exporter, &peer_spki, &driver).await;
+        let ended = self.serve(&link, events, &channel, appraised, &driver).await;
         report(&link, &ended);
         lock(&self.parts.fleet).drain(worker, lease_id);
         link.close();
         if !ended.is_violation() {
             // Streams that run may finish; the driver ends with the last of them.
-            drop(timeout(FINISH_DEADLINE, driver.done.cancelled()).await);
+            tokio::select! {
+                _ = timeout(FINISH_DEADLINE, driver.done.cancelled()) => {}
+                () = link.cut().cancelled() => {}
+            }
         }
         drop(membership);
+    }
+
+    /// Takes the worker into the fleet, if it was judged by the policy in force: a change of the
+    /// policy comes before this, or after it and re-appraises the worker.
+    fn admit(&self, attested: Attested, link: &Arc<WorkerLink>) -> Result<Arc<Appraised>, Ended> {
+        let appraised = Arc::new(attested.appraised().clone());
+        let mut fleet = lock(&self.parts.fleet);
+        if appraised.policy_digest != self.verifier.policy.in_force().digest() {
+            return Err(Ended::PolicyChanged);
+        }
+        let now = self.verifier.clock.now();
+        let replaced = fleet.admit(attested, Arc::clone(link), now).map_err(Ended::Quarantined)?;
+        drop(fleet);
+        if let Some(old) = replaced {
+            old.close();
+        }
+        Ok(appraised)
     }
 
     /// HTTP/2 over the enrolled stream, this side as client.
@@ -163,7 +193,8 @@ impl Sessions {
         &self,
         io: TokioIo<tokio_rustls::server::TlsStream<tokio::net::TcpStream>>,
     ) -> Option<(http2::SendRequest<LinkBody>, Driver)> {
-        let mut builder = http2::Builder::new(TokioExecutor::new());
+        let (driver, tasks) = Driver::new(&self.parts.lifecycle);
+        let mut builder = http2::Builder::new(tasks.clone());
         builder
             .timer(TokioTimer::new())
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
@@ -175,15 +206,9 @@ impl Sessions {
             .keep_alive_while_idle(true);
         let (sender, connection) =
             timeout(OPEN_DEADLINE, builder.handshake(io)).await.ok()?.ok()?;
-        let driver = Driver { done: CancellationToken::new(), abort: CancellationToken::new() };
-        let (done, abort) = (driver.done.clone().drop_guard(), driver.abort.clone());
-        self.parts.lifecycle.spawn("uplink.http2", async move {
-            let _done = done;
-            tokio::select! {
-                outcome = connection => if let Err(error) = outcome {
-                    tracing::debug!(%error, "a worker's connection failed");
-                },
-                () = abort.cancelled() => {}
+        tasks.execute(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "a worker's connection failed");
             }
         });
         Some((sender, driver))
@@ -210,24 +235,41 @@ impl Sessions {
         &self,
         link: &Arc<WorkerLink>,
         events: Incoming,
-        exporter: &[u8; 32],
-        peer_spki: &[u8],
+        channel: &Channel,
+        appraised: Arc<Appraised>,
         driver: &Driver,
     ) -> Ended {
-        let renewals = Renewals { verifier: &self.verifier, link, exporter, peer_spki };
+        let renewals = Renewals { verifier: &self.verifier, link, channel, appraised };
         tokio::select! {
             () = driver.done.cancelled() => Ended::Lost,
-            () = link.closing().cancelled() => Ended::Closed,
+            () = link.closing().cancelled() => link.revoked().map_or(Ended::Closed, Ended::Revoked),
             () = self.drained(link) => Ended::Draining,
             ended = self.follow(link, events) => ended,
-            error = renewals.run(|renewed| self.prolong(link, renewed)) => Ended::Renewal(error),
+            error = renewals.run(|prolonged| self.prolong(link, prolonged)) => Ended::Renewal(error),
+            () = self.expired(link) => Ended::Expired,
         }
     }
 
-    fn prolong(&self, link: &WorkerLink, renewed: Renewed) {
-        link.set_lease(Arc::new(renewed.lease().clone()));
-        lock(&self.parts.fleet).renewed(renewed);
-        metrics::counter!("cocoon_uplink_renewals_total").increment(1);
+    /// What was renewed under a policy that is no longer in force counts for nothing: the next
+    /// renewal follows at once, under the new one.
+    fn prolong(&self, link: &WorkerLink, prolonged: Prolonged) {
+        let Prolonged { renewed, appraised } = prolonged;
+        let mut fleet = lock(&self.parts.fleet);
+        if appraised.policy_digest == self.verifier.policy.in_force().digest() {
+            link.set_lease(Arc::new(renewed.lease().clone()));
+            fleet.renewed(renewed, appraised);
+        }
+    }
+
+    /// Waits until the lease has ended, as last renewed.
+    async fn expired(&self, link: &WorkerLink) {
+        loop {
+            let left = link.lease().expires.since(self.verifier.clock.now());
+            if left.is_zero() {
+                return;
+            }
+            sleep_until(Instant::now() + left.min(LOOK_AGAIN)).await;
+        }
     }
 
     /// Waits until the gateway drains and nothing that it sent to this worker runs.

@@ -1,6 +1,11 @@
 //! The uplink over loopback: real TLS, the real worker with scripted text, and workers that lie.
 
+mod enforcement;
 mod fake;
+#[path = "../../tests/support/forge.rs"]
+mod forge;
+mod honest;
+mod refusals;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -10,22 +15,25 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
-use cocoon_attest::policy::{Mode, ModelRule, PolicyFile};
+use cocoon_attest::policy::Mode;
 use cocoon_attest::receipt::{
     Expected, Finish, PriceRow, SignedReceipt, Terms, pay_commitment, verify_worker,
 };
+use cocoon_attest::softtee::SoftTee;
 use cocoon_fleet::{Fleet, Pick};
 use cocoon_primitives::{
     Assurance, Clock as _, Digest, ModelName, Nano, RequestId, TokenPrice, WalletAddress,
 };
 use cocoon_runtime::{Drained, Lifecycle, SystemClock};
+use cocoon_store::Store;
 use cocoon_uplink_wire::headers::{
     ATTEMPT, CHAT_PATH, MAX_TOKENS, PROMPT_TOKENS, REQUEST_ID, TERMS,
 };
 use cocoon_uplink_wire::{Frame, FrameDecoder, FrameKind};
 use cocoon_worker::compose::{self, RunningWorker};
 use cocoon_worker::config::Config;
-use cocoon_worker::evidence::software::init_root;
+use cocoon_worker::evidence::software::{InitOptions, init_from_seed};
+use ed25519_dalek::SigningKey;
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
@@ -33,6 +41,8 @@ use tokio::sync::mpsc;
 use tokio::time::{interval, timeout};
 
 use super::*;
+use crate::policy::{PolicySource, PolicyTrust};
+use forge::{IMAGE, PolicyText};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 const CHECK: Duration = Duration::from_millis(5);
@@ -45,10 +55,17 @@ fn model() -> ModelName {
     "scripted".parse().expect("a plain word is a model name")
 }
 
-/// A gateway's uplink alone, with a software root of its own.
+/// From which everything in the software TEE of these tests follows.
+const SEED: [u8; 32] = [42; 32];
+
+fn tee() -> SoftTee {
+    SoftTee::from_seed(&SEED)
+}
+
+/// A gateway's uplink alone, with a policy that admits one software TEE.
 struct Gateway {
     folder: tempfile::TempDir,
-    root: [u8; 32],
+    policy: Arc<PolicyStore>,
     fleet: SharedFleet,
     lifecycle: Lifecycle,
     address: SocketAddr,
@@ -57,31 +74,47 @@ struct Gateway {
 }
 
 impl Gateway {
-    async fn start(lease_seconds: u64) -> Self {
+    async fn start(text: &PolicyText) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let root = init_root(&folder.path().join("root")).expect("a new root");
-        let policy = PolicyFile {
-            mode: Mode::Development,
-            insecure_allow_software_tee: true,
-            software_roots: vec![Digest::from_bytes(root)],
-            models: ModelRule::ANY,
-            lease_seconds,
-        };
-        let policy = policy.validate().expect("a valid policy");
-        let listen = SocketAddr::from(([127, 0, 0, 1], 0));
-        let config = UplinkConfig::new(listen, folder.path().join("gateway"), policy);
+        put(folder.path(), &text.write(&tee()));
+        Self::of_mode(folder, Mode::Development).await
+    }
+
+    async fn of_mode(folder: tempfile::TempDir, mode: Mode) -> Self {
+        Self::at(folder, mode, SocketAddr::from(([127, 0, 0, 1], 0))).await
+    }
+
+    /// On the files that are there, as after a crash.
+    async fn at(folder: tempfile::TempDir, mode: Mode, listen: SocketAddr) -> Self {
+        let data_dir = folder.path().join("gateway");
+        std::fs::create_dir_all(&data_dir).expect("a folder");
+        let source = PolicySource { mode, ..source(folder.path()) };
+        let policy = PolicyStore::open(source, &data_dir).expect("a valid policy");
         let fleet: SharedFleet = Arc::new(Mutex::new(Fleet::new()));
         let lifecycle = Lifecycle::new();
+        policy.watch(Arc::new(SystemClock), &lifecycle);
+        let store = Store::open(&data_dir.join("store.sqlite")).expect("a store");
+        let key = SigningKey::from_bytes(&[4; 32]);
+        let transparency =
+            Transparency::open(store, Arc::new(SystemClock), key, &lifecycle).await.expect("a log");
         let (late_receipts, late) = mpsc::channel(16);
         let parts = UplinkParts {
             fleet: Arc::clone(&fleet),
+            policy: Arc::clone(&policy),
+            transparency,
             clock: Arc::new(SystemClock),
             lifecycle: lifecycle.clone(),
             late_receipts,
         };
+        let config = UplinkConfig::new(listen, data_dir);
         let (uplink, address) = Uplink::bind(config, parts).await.expect("a free port");
         let spki_sha256 = Digest::from_bytes(uplink.spki_sha256());
-        Self { folder, root, fleet, lifecycle, address, spki_sha256, late }
+        Self { folder, policy, fleet, lifecycle, address, spki_sha256, late }
+    }
+
+    /// Replaces the policy, as an operator does: a new file under the old one's name.
+    fn replace(&self, text: &PolicyText) {
+        put(self.folder.path(), &text.write(&tee()));
     }
 
     /// Waits for the one worker that is expected.
@@ -97,28 +130,40 @@ impl Gateway {
         found.expect("a pick was found")
     }
 
-    fn root_key(&self) -> std::path::PathBuf {
-        self.folder.path().join("root/root.key")
-    }
-
-    /// A worker of this gateway with the given root key and scripted text.
-    async fn worker(&self, root_key: &Path, engine: &str) -> (RunningWorker, Lifecycle) {
+    /// A worker of this gateway on a software TEE with this seed, and scripted text.
+    async fn worker(&self, seed: &[u8; 32], engine: &str) -> (RunningWorker, Lifecycle) {
+        let tee = self.folder.path().join(format!("tee-{}", seed[0]));
+        if !tee.exists() {
+            let options = InitOptions { gpus: 0, has_snp: false };
+            init_from_seed(&tee, seed, options).expect("a new software TEE");
+        }
         let text = format!(
             "mode = \"development\"\ndata_dir = \"{}\"\ngateway = \"{}\"\n\
              gateway_spki_sha256 = \"{}\"\npayee = \"{}\"\n\
              [engine]\nkind = \"scripted\"\n{engine}\n\
-             [evidence]\nkind = \"software\"\nsoftware_root_key = \"{}\"\n",
+             [evidence]\nkind = \"software\"\nsoftware_tee = \"{}\"\nimage = \"{IMAGE}\"\n",
             self.folder.path().join("worker").display(),
             self.address,
             self.spki_sha256,
             payee(),
-            root_key.display(),
+            tee.display(),
         );
         let config = Config::parse(&text).expect("a valid worker.toml");
         let lifecycle = Lifecycle::new();
         let started = compose::start(config, lifecycle.clone(), Arc::new(SystemClock)).await;
         (started.expect("the scripted engine starts"), lifecycle)
     }
+}
+
+fn source(folder: &Path) -> PolicySource {
+    let path = folder.join("policy.toml");
+    PolicySource { path, trust: PolicyTrust::Unsigned, mode: Mode::Development }
+}
+
+fn put(folder: &Path, policy: &str) {
+    let beside = folder.join("policy.toml.new");
+    std::fs::write(&beside, policy).expect("written");
+    std::fs::rename(beside, folder.join("policy.toml")).expect("renamed");
 }
 
 async fn until(mut holds: impl FnMut() -> bool) {
@@ -172,8 +217,8 @@ async fn frames(response: Response<Incoming>) -> Vec<Frame> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_worker_enrols_answers_signs_and_forgets_what_was_acknowledged() {
-    let mut gateway = Gateway::start(600).await;
-    let (worker, worker_life) = gateway.worker(&gateway.root_key(), "tokens = 4").await;
+    let mut gateway = Gateway::start(&PolicyText::default()).await;
+    let (worker, worker_life) = gateway.worker(&SEED, "tokens = 4").await;
     let pick = gateway.pick().await;
     assert_eq!(pick.worker, worker.worker_id);
     assert_eq!(pick.lease.payee, payee());
@@ -216,9 +261,8 @@ async fn a_worker_enrols_answers_signs_and_forgets_what_was_acknowledged() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_dropped_answer_cancels_and_its_receipt_comes_by_the_events() {
-    let mut gateway = Gateway::start(600).await;
-    let (_worker, _life) =
-        gateway.worker(&gateway.root_key(), "tokens = 10000\ninterval_ms = 20").await;
+    let mut gateway = Gateway::start(&PolicyText::default()).await;
+    let (_worker, _life) = gateway.worker(&SEED, "tokens = 10000\ninterval_ms = 20").await;
     let pick = gateway.pick().await;
     let request_id = RequestId::from_bytes([8; 16]);
     let terms = Terms { max_completion_tokens: 16, ..terms(request_id) };
@@ -233,9 +277,8 @@ async fn a_dropped_answer_cancels_and_its_receipt_comes_by_the_events() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_worker_that_drains_finishes_what_runs() {
-    let mut gateway = Gateway::start(600).await;
-    let (_worker, worker_life) =
-        gateway.worker(&gateway.root_key(), "tokens = 16\ninterval_ms = 20").await;
+    let mut gateway = Gateway::start(&PolicyText::default()).await;
+    let (_worker, worker_life) = gateway.worker(&SEED, "tokens = 16\ninterval_ms = 20").await;
     let pick = gateway.pick().await;
     let request_id = RequestId::from_bytes([9; 16]);
     let response = chat(&pick.link, request_id, &terms(request_id)).await;
@@ -254,9 +297,8 @@ async fn a_worker_that_drains_finishes_what_runs() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_worker_that_drains_hands_over_the_receipt_of_an_abort() {
-    let mut gateway = Gateway::start(600).await;
-    let (worker, worker_life) =
-        gateway.worker(&gateway.root_key(), "tokens = 10000\ninterval_ms = 20").await;
+    let mut gateway = Gateway::start(&PolicyText::default()).await;
+    let (worker, worker_life) = gateway.worker(&SEED, "tokens = 10000\ninterval_ms = 20").await;
     let pick = gateway.pick().await;
     let request_id = RequestId::from_bytes([10; 16]);
     let terms = Terms { max_completion_tokens: 10_000, ..terms(request_id) };
@@ -279,8 +321,8 @@ async fn a_worker_that_drains_hands_over_the_receipt_of_an_abort() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lease_is_renewed_before_it_ends() {
-    let gateway = Gateway::start(1).await;
-    let (_worker, _life) = gateway.worker(&gateway.root_key(), "").await;
+    let gateway = Gateway::start(&PolicyText { lease_seconds: 1, ..PolicyText::default() }).await;
+    let (_worker, _life) = gateway.worker(&SEED, "").await;
     let pick = gateway.pick().await;
     let first = pick.lease.expires;
     until(|| SystemClock.now() > first.saturating_add(Duration::from_millis(500))).await;
@@ -291,34 +333,18 @@ async fn a_lease_is_renewed_before_it_ends() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_worker_comes_back_to_a_restarted_gateway_with_its_receipts() {
-    let gateway = Gateway::start(600).await;
-    let (worker, _life) = gateway.worker(&gateway.root_key(), "tokens = 2").await;
+    let gateway = Gateway::start(&PolicyText::default()).await;
+    let (worker, _life) = gateway.worker(&SEED, "tokens = 2").await;
     let pick = gateway.pick().await;
     let request_id = RequestId::from_bytes([3; 16]);
     frames(chat(&pick.link, request_id, &terms(request_id)).await).await;
     // Another uplink at the same address with the same key, as after a crash.
     gateway.lifecycle.hard().cancel();
     gateway.lifecycle.drain(PATIENCE).await;
-    let policy = PolicyFile {
-        mode: Mode::Development,
-        insecure_allow_software_tee: true,
-        software_roots: vec![Digest::from_bytes(gateway.root)],
-        models: ModelRule::ANY,
-        lease_seconds: 600,
-    };
-    let policy = policy.validate().expect("a valid policy");
-    let fleet: SharedFleet = Arc::new(Mutex::new(Fleet::new()));
-    let (late_receipts, mut late) = mpsc::channel(16);
-    let parts = UplinkParts {
-        fleet: Arc::clone(&fleet),
-        clock: Arc::new(SystemClock),
-        lifecycle: Lifecycle::new(),
-        late_receipts,
-    };
-    let config = UplinkConfig::new(gateway.address, gateway.folder.path().join("gateway"), policy);
-    let (uplink, _) = Uplink::bind(config, parts).await.expect("the port is free again");
-    assert_eq!(uplink.spki_sha256(), *gateway.spki_sha256.as_bytes());
-    let replayed = timeout(PATIENCE, late.recv()).await.expect("in time").expect("a receipt");
+    let (address, spki_sha256) = (gateway.address, gateway.spki_sha256);
+    let mut again = Gateway::at(gateway.folder, Mode::Development, address).await;
+    assert_eq!(again.spki_sha256, spki_sha256);
+    let replayed = timeout(PATIENCE, again.late.recv()).await.expect("in time").expect("a receipt");
     let core = replayed.receipt.verify().expect("a good signature");
     assert_eq!((core.request_id, core.worker_id), (request_id, worker.worker_id));
     assert_ne!(core.lease_id, replayed.link.lease().lease_id, "it is of the earlier lease");
@@ -326,11 +352,9 @@ async fn a_worker_comes_back_to_a_restarted_gateway_with_its_receipts() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_worker_of_another_root_never_enters_the_fleet() {
-    let gateway = Gateway::start(600).await;
-    let other = tempfile::tempdir().expect("a temporary folder");
-    init_root(other.path()).expect("a new root");
-    let (_stranger, _life) = gateway.worker(&other.path().join("root.key"), "").await;
-    let (worker, _life) = gateway.worker(&gateway.root_key(), "").await;
+    let gateway = Gateway::start(&PolicyText::default()).await;
+    let (_stranger, _life) = gateway.worker(&[43; 32], "").await;
+    let (worker, _life) = gateway.worker(&SEED, "").await;
     assert_eq!(gateway.pick().await.worker, worker.worker_id);
     assert_eq!(lock(&gateway.fleet).len(), 1);
 }

@@ -4,12 +4,16 @@ use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
+use cocoon_attest::policy::{SignatureFile, signed_hash};
+use cocoon_attest::softtee::SoftTee;
+use ed25519_dalek::{Signer as _, SigningKey};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, interval, timeout};
 
-use super::rig::{PATIENCE, Setup, gateway_toml, wallet};
+use super::forge::{NEVER, PolicyText};
+use super::rig::{PATIENCE, SEED, Setup, gateway_toml, install_tls, wallet, write_policy};
 
 struct Home {
     dir: TempDir,
@@ -20,7 +24,8 @@ impl Home {
     fn new(change: impl FnOnce(String) -> String) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let config = dir.path().join("gateway.toml");
-        let toml = gateway_toml(&dir.path().join("data"), &"ab".repeat(32), &Setup::default());
+        let policy = write_policy(dir.path());
+        let toml = gateway_toml(&dir.path().join("data"), &policy, &Setup::default());
         std::fs::write(&config, change(toml)).expect("written");
         Self { dir, config }
     }
@@ -89,14 +94,21 @@ async fn credit_is_given_in_development_and_the_ledger_stays_clean() {
 
 #[tokio::test]
 async fn production_gives_no_credit() {
+    // In production a policy is signed, and knows vendors alone.
+    let key = SigningKey::from_bytes(&[1; 32]);
+    let public = key.verifying_key().to_bytes();
     let home = Home::new(|toml| {
-        let toml = toml
-            .replace("\"development\"", "\"production\"\n")
-            .replace("[auth]", "[auth]\nnetwork = \"-3\"");
-        let start = toml.find("[attestation]").expect("a section");
-        let end = toml.find("[[model]]").expect("a section");
-        format!("{}{}", &toml[..start], &toml[end..])
+        let keys = format!("policy_keys = [\"{}\"]", hex::encode(public));
+        toml.replace("\"development\"", "\"production\"\n")
+            .replace("[auth]", "[auth]\nnetwork = \"-3\"")
+            .replace("unsigned_policy = true", &keys)
     });
+    let policy =
+        format!("schema = 1\nversion = 1\nnot_after = \"{NEVER}\"\nmode = \"production\"\n");
+    let mut signatures = SignatureFile::default();
+    signatures.set(public, key.sign(&signed_hash(policy.as_bytes())).to_bytes());
+    std::fs::write(home.dir.path().join("policy.toml"), policy).expect("written");
+    std::fs::write(home.dir.path().join("policy.toml.sig"), signatures.to_json()).expect("written");
     let output = home.run(&["credit", &wallet(1).address().to_string(), "1"]).await;
     assert_eq!(code(&output), 1);
     assert!(printed(&output).1.contains("refuses"), "{:?}", printed(&output));
@@ -117,6 +129,42 @@ async fn a_signal_ends_an_idle_gateway_within_two_seconds() {
         assert_eq!(status.code(), Some(0));
         assert!(asked.elapsed() < Duration::from_secs(2), "it took {:?}", asked.elapsed());
     }
+}
+
+#[tokio::test]
+async fn a_hangup_reads_the_policy_again_and_ends_nothing() {
+    let home = Home::new(|toml| toml);
+    let mut gateway = home.command(&["serve"]).spawn().expect("it starts");
+    let endpoints = endpoints(&home.dir.path().join("data/endpoints.json")).await;
+    let seen = home.dir.path().join("data/policy.seen");
+    let version = || -> Value {
+        let seen = std::fs::read(&seen).expect("what was seen is kept");
+        serde_json::from_slice::<Value>(&seen).expect("JSON")["version"].clone()
+    };
+    assert_eq!(version(), 1);
+    let next = PolicyText { version: 2, ..PolicyText::default() };
+    let next = next.write(&SoftTee::from_seed(&SEED));
+    std::fs::write(home.dir.path().join("policy.toml"), next).expect("written");
+    kill(&gateway, "-HUP").await;
+    install_tls();
+    let client = reqwest::Client::builder().timeout(PATIENCE).build().expect("a client");
+    let metrics = format!("{}/metrics", endpoints["admin"].as_str().expect("an address"));
+    let mut ticks = interval(Duration::from_millis(10));
+    let counted = timeout(PATIENCE, async {
+        loop {
+            let answer = client.get(&metrics).send().await.expect("an answer");
+            let text = answer.text().await.expect("text");
+            if text.contains("cocoon_policy_reloads_total{outcome=\"accepted\"} 1") {
+                return;
+            }
+            ticks.tick().await;
+        }
+    });
+    counted.await.expect("the new policy is taken");
+    assert_eq!(version(), 2);
+    kill(&gateway, "-TERM").await;
+    let status = timeout(PATIENCE, gateway.wait()).await.expect("it ends").expect("a status");
+    assert_eq!(status.code(), Some(0));
 }
 
 pub(crate) async fn endpoints(path: &Path) -> Value {

@@ -156,9 +156,9 @@ async fn a_gateway_ends_cleanly_and_starts_again_with_what_it_knew() {
     install_tls();
     let dir = tempfile::tempdir().expect("a directory");
     let setup = Setup::default();
-    let root = "ab".repeat(32);
+    let policy = super::rig::write_policy(dir.path());
     let start = async || {
-        let toml = super::rig::gateway_toml(dir.path(), &root, &setup);
+        let toml = super::rig::gateway_toml(dir.path(), &policy, &setup);
         let config = cocoon_gateway::config::Config::from_toml(&toml).expect("valid");
         let clock = setup.clock.clone();
         cocoon_gateway::compose::Gateway::start(config, clock).await.expect("it starts")

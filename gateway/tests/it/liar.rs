@@ -2,18 +2,18 @@
 //! the ledger stays exact, and the next worker serves.
 
 use std::convert::Infallible;
+use std::path::Path;
 use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
-use cocoon_attest::enrol::{Challenge, Claim, Workload, WorkloadModel};
-use cocoon_attest::evidence::Evidence;
+use cocoon_attest::enrol::Challenge;
 use cocoon_attest::lease::Lease;
 use cocoon_attest::receipt::{
-    Commitment, Finish, ReceiptDraft, ReceiptKey, ReceiptSigner, Terms, Usage, request_commitment,
+    Commitment, Finish, ReceiptDraft, ReceiptSigner, Terms, Usage, request_commitment,
 };
-use cocoon_primitives::{Digest, ModelKind, WalletAddress};
+use cocoon_primitives::Digest;
 use cocoon_runtime::Lifecycle;
 use cocoon_uplink_wire::enrol::{GatewayMessage, Hello, WorkerMessage};
 use cocoon_uplink_wire::event::WorkerEvent;
@@ -22,7 +22,6 @@ use cocoon_uplink_wire::headers::{
 };
 use cocoon_uplink_wire::message::encode;
 use cocoon_uplink_wire::{ALPN, FrameKind, VERSION, encode_frame};
-use cocoon_worker::evidence::software::read_root;
 use futures_util::{StreamExt, stream};
 use http::{HeaderMap, Request, Response};
 use http_body_util::combinators::UnsyncBoxBody;
@@ -39,13 +38,21 @@ mod raw_uplink;
 
 use raw_uplink::{RawUplink, client, connect, exporter, receive, send};
 
-use super::rig::{Answer, COMPLETION_NANO, MODEL, PROMPT_NANO, Payer, Rig, Setup};
+use super::forge::Forge;
+use super::rig::{Answer, COMPLETION_NANO, MODEL, PROMPT_NANO, Payer, Rig, SEED, Setup};
 
 const CREDIT: u64 = 1_000_000_000;
 const PROMPT: u64 = 3;
 /// What a lying answer has delivered before the lie, in tokens.
 const DELIVERED: u64 = 2;
 const CHUNK: &[u8] = br#"data: {"id":"chatcmpl-00000000000000000000000000000000","object":"chat.completion.chunk","created":1,"model":"scripted","choices":[{"index":0,"delta":{"role":"assistant","content":"a"},"logprobs":null,"finish_reason":null}]}
+
+"#;
+
+/// The proper end of a stream.
+const END: &[u8] = br#"data: {"id":"chatcmpl-00000000000000000000000000000000","object":"chat.completion.chunk","created":1,"model":"scripted","choices":[{"index":0,"delta":{},"logprobs":null,"finish_reason":"stop"}]}
+
+data: [DONE]
 
 "#;
 
@@ -56,40 +63,28 @@ enum Lie {
     Garbage,
     /// Two tokens, then a receipt, well signed, for five.
     Count,
+    /// Two letters, and everything about them in order but that they are [`CLAIMED`] tokens.
+    Overcount,
 }
+
+/// As many as the request allows.
+const CLAIMED: u32 = 90;
 
 /// Everything as it should be, up to the lease.
 async fn enrol(rig: &Rig) -> (RawUplink, ReceiptSigner) {
-    let (key, receipt_key) = (KeyPair::generate().expect("a key"), ReceiptKey::from_seed(&[1; 32]));
+    let (key, forge) = (KeyPair::generate().expect("a key"), Forge::new(SEED, MODEL));
     let mut uplink = connect(rig.gateway.uplink, client(Some(&key), ALPN)).await.expect("TLS");
     send(&mut uplink, &WorkerMessage::Hello(Hello { v: VERSION })).await;
     let GatewayMessage::Challenge(challenge) = receive(&mut uplink).await else {
         panic!("no challenge")
     };
-    let model = WorkloadModel {
-        name: MODEL.parse().expect("a name"),
-        kind: ModelKind::Chat,
-        manifest_digest: Digest::from_bytes([0; 32]),
-        context_length: 10_000,
-        engine: "none".to_owned(),
-        is_demo: true,
-        owned_by: "nobody".to_owned(),
-    };
     let challenge = Challenge::decode(&challenge).expect("a challenge");
-    let prepared = challenge.prepare(&Claim {
-        exporter: &exporter(&uplink),
-        tls_spki: &key.subject_public_key_info(),
-        receipt_key: &receipt_key,
-        payee: WalletAddress::new(0, [5; 32]),
-        workload: &Workload { image: "liar".to_owned(), models: vec![model] },
-    });
-    let root = read_root(&rig.data_dir.path().join("root/root.key")).expect("the root's key");
-    let quote = root.quote(prepared.report_data(), rig.clock.now());
-    let evidence = prepared.finish(Evidence::Software(quote));
+    let spki = key.subject_public_key_info();
+    let evidence = forge.answer(&challenge, &exporter(&uplink), &spki, rig.clock.now());
     send(&mut uplink, &WorkerMessage::Evidence(evidence)).await;
     let GatewayMessage::Lease(lease) = receive(&mut uplink).await else { panic!("no lease") };
     let lease = Lease::decode(&lease).expect("a lease");
-    (uplink, receipt_key.signer(lease.facts()))
+    (uplink, forge.receipt_key.signer(lease.facts()))
 }
 
 /// The one worker of this gateway, until its lifecycle ends.
@@ -149,9 +144,15 @@ fn frames(head: &HeaderMap, body: &[u8], lie: Lie, signer: &ReceiptSigner) -> By
     let count = u32::try_from(DELIVERED).expect("few");
     let data = |count| encode_frame(FrameKind::Data, count, CHUNK);
     let parts = match lie {
+        Lie::Overcount => {
+            let receipt = receipt(head, body, [CHUNK, CHUNK, END], CLAIMED.into(), signer);
+            let receipt = encode_frame(FrameKind::Receipt, CLAIMED, &receipt);
+            let end = encode_frame(FrameKind::Data, CLAIMED, END);
+            vec![data(1), data(CLAIMED), receipt, end]
+        }
         Lie::Garbage => vec![data(1), data(count), Bytes::from_static(&[0xff; 64])],
         Lie::Count => {
-            let receipt = receipt(head, body, signer);
+            let receipt = receipt(head, body, [CHUNK; 3], DELIVERED + 3, signer);
             vec![
                 data(1),
                 data(count),
@@ -163,27 +164,31 @@ fn frames(head: &HeaderMap, body: &[u8], lie: Lie, signer: &ReceiptSigner) -> By
     parts.concat().into()
 }
 
-/// In order but for the count.
-fn receipt(head: &HeaderMap, body: &[u8], signer: &ReceiptSigner) -> Vec<u8> {
+/// In order, whatever is to be said of the count.
+fn receipt(
+    head: &HeaderMap,
+    body: &[u8],
+    payloads: [&[u8]; 3],
+    completion: u64,
+    signer: &ReceiptSigner,
+) -> Vec<u8> {
     let text = |name| head[name].to_str().expect("ASCII");
     let terms = URL_SAFE_NO_PAD.decode(text(TERMS)).expect("base64");
     let salt = [9; 32];
     let mut commitment = Commitment::new();
-    for _ in 0..3 {
-        commitment.push(CHUNK);
-    }
+    payloads.iter().for_each(|payload| commitment.push(payload));
     let now = cocoon_primitives::Clock::now(&cocoon_runtime::SystemClock);
     let draft = ReceiptDraft {
         request_id: text(REQUEST_ID).parse().expect("an id"),
         attempt: text(ATTEMPT).parse().expect("a number"),
         chat_id: "chatcmpl-liar".to_owned(),
         model: MODEL.parse().expect("a name"),
-        model_manifest_digest: Digest::from_bytes([0; 32]),
+        model_manifest_digest: Digest::from_bytes([7; 32]),
         req_commit: request_commitment(&salt, body),
         resp_commit: commitment.digest(&salt),
         frames: commitment.frames(),
         finish: Finish::Stop,
-        usage: Usage { prompt: PROMPT, cached: 0, completion: DELIVERED + 3, reasoning: 0 },
+        usage: Usage { prompt: PROMPT, cached: 0, completion, reasoning: 0 },
         params_digest: Digest::from_bytes([0; 32]),
         started: now,
         ended: now,
@@ -262,4 +267,39 @@ async fn frames_that_are_none_cost_what_came_before_them() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_receipt_for_more_than_was_sent_is_worth_what_was_sent() {
     lied_to(Lie::Count).await;
+}
+
+/// The client has its answer and pays for its text; the worker gets nothing more, and its receipt
+/// is no bill.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_claims_more_than_its_text_has_is_in_quarantine() {
+    let tokenizer =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/tiny-demo/tokenizer.json");
+    let gateway = format!("tokenizer = {tokenizer:?}\n[billing]\nrecount_one_in = 1\n");
+    let rig = Rig::with(Setup { engine: None, gateway, ..Setup::default() }).await;
+    let payer = rig.payer(1, CREDIT).await;
+    let liar = start(&rig, Lie::Overcount).await;
+
+    let asked = rig.client.post(rig.url("/v1/chat/completions")).bearer_auth(&payer.key);
+    let response = asked.body(request(true).to_string()).send().await.expect("an answer");
+    let id = response.headers()["cocoon-receipt-id"].to_str().expect("ASCII").to_owned();
+    let text = response.bytes().await.expect("the stream ends cleanly");
+    assert_eq!(text.len(), 2 * CHUNK.len() + END.len());
+    // Each of the two letters is one token of this tokenizer at most.
+    let balance = rig.balance(&payer).await;
+    let charged = balance["charged_nano"].as_u64().expect("an amount");
+    let completion = (charged - PROMPT * PROMPT_NANO) / COMPLETION_NANO;
+    assert!((1..=2).contains(&completion), "{balance}");
+    Rig::assert_charged(&balance, PROMPT * PROMPT_NANO + completion * COMPLETION_NANO);
+    let receipt = rig.get("getReceipt", &format!("/v1/receipts/{id}"), Some(&payer.key)).await;
+    receipt.refused(404, "receipt_late");
+
+    until_ready(&rig, false).await;
+    liar.hard().cancel();
+    // An honest worker is counted as well, and goes on.
+    rig.start_worker("tokens = 5").await;
+    for _ in 0..3 {
+        assert_eq!(whole(&rig, &payer).await.status, 200);
+    }
+    rig.assert_ledger_clean().await;
 }

@@ -3,17 +3,22 @@
 //! `openapi.yaml`.
 
 mod account;
+mod attestation;
 mod chat;
 mod command_line;
 mod contract;
 mod edge;
 mod endpoints;
+#[path = "../support/forge.rs"]
+mod forge;
 mod headers;
 mod idempotency;
 mod keys;
 mod liar;
 mod limits;
 mod rates;
+mod revocation;
 mod rig;
+mod sealed;
 mod sign_in;
 mod trace;

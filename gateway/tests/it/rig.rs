@@ -1,20 +1,23 @@
 //! One gateway, one worker, wallets that sign in, and calls whose answers are checked.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use cocoon_attest::softtee::SoftTee;
 use cocoon_gateway::compose::{Gateway, RunningGateway};
 use cocoon_gateway::config::Config;
 use cocoon_primitives::{Clock, Nano, Timestamp, WalletAddress};
 use cocoon_runtime::{Drained, Lifecycle, SystemClock};
 use cocoon_ton::{Network, Wallet, WalletVersion};
+use cocoon_worker::evidence::software::{InitOptions, init_from_seed};
 use http::{HeaderMap, Method};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::time::{interval, timeout};
 
 use super::contract;
+use super::forge::{IMAGE, PolicyText};
 
 pub(crate) const MODEL: &str = "scripted";
 pub(crate) const DOMAIN: &str = "localhost";
@@ -102,7 +105,25 @@ pub(crate) fn install_tls() {
     drop(rustls::crypto::ring::default_provider().install_default());
 }
 
-pub(crate) fn gateway_toml(data_dir: &Path, software_root: &str, setup: &Setup) -> String {
+/// From which everything in the software TEE of these tests follows.
+pub(crate) const SEED: [u8; 32] = [42; 32];
+
+/// Writes a policy that admits the software TEE of these tests to a folder that is there.
+pub(crate) fn write_policy(folder: &Path) -> PathBuf {
+    let path = folder.join("policy.toml");
+    let text = PolicyText::default().write(&SoftTee::from_seed(&SEED));
+    std::fs::write(&path, text).expect("written");
+    path
+}
+
+/// The `[evidence]` of a worker on that software TEE, whose folder is made where it is missing.
+pub(crate) fn worker_evidence(folder: &Path) -> String {
+    let options = InitOptions { gpus: 0, has_snp: false };
+    init_from_seed(folder, &SEED, options).expect("a software TEE");
+    format!("[evidence]\nkind = \"software\"\nsoftware_tee = {folder:?}\nimage = \"{IMAGE}\"\n")
+}
+
+pub(crate) fn gateway_toml(data_dir: &Path, policy: &Path, setup: &Setup) -> String {
     format!(
         r#"
         mode = "development"
@@ -114,8 +135,8 @@ pub(crate) fn gateway_toml(data_dir: &Path, software_root: &str, setup: &Setup) 
         domains = ["{DOMAIN}"]
         {auth}
         [attestation]
-        insecure_allow_software_tee = true
-        software_roots = ["{software_root}"]
+        policy = {policy:?}
+        unsigned_policy = true
         [[model]]
         name = "{MODEL}"
         prompt = {prompt}
@@ -142,9 +163,8 @@ impl Rig {
     pub(crate) async fn with(setup: Setup) -> Self {
         install_tls();
         let data_dir = tempfile::tempdir().expect("a temporary directory");
-        let root = cocoon_worker::evidence::software::init_root(&data_dir.path().join("root"));
-        let root = hex::encode(root.expect("a software root"));
-        let toml = gateway_toml(&data_dir.path().join("gateway"), &root, &setup);
+        let policy = write_policy(data_dir.path());
+        let toml = gateway_toml(&data_dir.path().join("gateway"), &policy, &setup);
         let config = Config::from_toml(&toml).expect("the test's configuration is valid");
         let gateway =
             Gateway::start(config, setup.clock.clone()).await.expect("the gateway starts");
@@ -189,7 +209,7 @@ impl Rig {
             true => engine.to_owned(),
             false => format!("[engine]\nkind = \"scripted\"\n{engine}"),
         };
-        let root_key = self.data_dir.path().join("root/root.key");
+        let evidence = worker_evidence(&self.data_dir.path().join("tee"));
         let toml = format!(
             r#"
             mode = "development"
@@ -198,9 +218,7 @@ impl Rig {
             gateway_spki_sha256 = "{spki}"
             payee = "0:{payee}"
             {engine}
-            [evidence]
-            kind = "software"
-            software_root_key = {root_key:?}
+            {evidence}
             "#,
             data_dir = self.data_dir.path().join("worker"),
             uplink = self.gateway.uplink,

@@ -20,7 +20,10 @@ use tokio::process::{Child, Command};
 use tokio::time::{interval, timeout};
 
 use super::command_line::{endpoints, kill};
-use super::rig::{DOMAIN, MODEL, PATIENCE, Setup, gateway_toml, install_tls, wallet};
+use super::rig::{
+    DOMAIN, MODEL, PATIENCE, Setup, gateway_toml, install_tls, wallet, worker_evidence,
+    write_policy,
+};
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const PROMPT: &str = "zanzibar-prompt-51c7d2";
@@ -197,10 +200,10 @@ impl Stack {
         install_tls();
         let dir = tempfile::tempdir().expect("a directory");
         let path = |name: &str| dir.path().join(name);
-        let root = cocoon_worker::evidence::software::init_root(&path("root")).expect("a root");
+        let policy = write_policy(dir.path());
         let telemetry = format!("[telemetry]\notlp_endpoint = {collector:?}\n");
         let setup = Setup { gateway: telemetry.clone(), ..Setup::default() };
-        let toml = gateway_toml(&path("data"), &hex::encode(root), &setup);
+        let toml = gateway_toml(&path("data"), &policy, &setup);
         std::fs::write(path("gateway.toml"), toml).expect("written");
         let binary = PathBuf::from(env!("CARGO_BIN_EXE_cocoon-gateway"));
         let mut command = process(&binary, &path("gateway.log"));
@@ -213,12 +216,12 @@ impl Stack {
             "mode = \"development\"\ndata_dir = {:?}\ngateway = {:?}\n\
              gateway_spki_sha256 = {:?}\npayee = \"0:{}\"\n\
              [engine]\nkind = \"scripted\"\ntokens = 12\n\
-             [evidence]\nkind = \"software\"\nsoftware_root_key = {:?}\n{telemetry}",
+             {}{telemetry}",
             path("worker"),
             of("uplink"),
             of("uplink_spki_sha256"),
             "ee".repeat(32),
-            path("root/root.key"),
+            worker_evidence(&path("tee")),
         );
         std::fs::write(path("worker.toml"), toml).expect("written");
         let itself = std::env::current_exe().expect("this binary has a path");

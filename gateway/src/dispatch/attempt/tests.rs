@@ -107,6 +107,7 @@ impl Rig {
                 ..DispatchLimits::STANDARD
             },
             rates: fixture::rates(),
+            recounter: fixture::recounter(),
             jobs,
         });
         Self { ledger, lifecycle, dispatcher, seen: Arc::default() }

@@ -102,7 +102,7 @@ fn mismatch(
     if let Some(head) = prompt.filter(|head| *head != receipt) {
         return Some(Contradiction::Prompt { head, receipt });
     }
-    let Answer { mut forwarded, last } = seen.answer?;
+    let Answer { mut forwarded, last, .. } = seen.answer?;
     if let Some(last) = last {
         forwarded.push(&last);
     }

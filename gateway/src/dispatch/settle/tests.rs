@@ -1,5 +1,6 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use bytes::Bytes;
 use cocoon_attest::receipt::batch;
 use cocoon_openai_wire::endpoint::Endpoint;
 use cocoon_primitives::{MockClock, Timestamp};
@@ -46,6 +47,7 @@ impl Rig {
             clock: Arc::new(clock()),
             countersigner: jobs.countersigner,
             live: jobs.live.clone(),
+            recounter: fixture::recounter(),
             receipt_wait: Duration::from_millis(20),
             soft: lifecycle.soft().clone(),
         };
@@ -191,7 +193,7 @@ async fn a_receipt_for_other_bytes_or_another_number_of_frames_is_no_bill() {
         let (mut ticket, mut endings) = ticket(&rig.live, &agreement);
         ticket.assign(Some(rig.worker.service(&agreement)));
         ticket.set_completion(4);
-        ticket.forwarded(b"one");
+        ticket.forwarded(&Bytes::from_static(b"one"));
         ticket.set_receipt(rig.worker.receipt_of(&agreement, 4, payloads).to_bytes().into());
         ticket.set_last(LAST.into());
         let reply = ticket.close(Verdict::Completed);

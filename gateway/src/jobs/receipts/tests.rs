@@ -107,3 +107,40 @@ async fn kept_as(stated: u64, standing: Standing) {
     let row = ledger.store.receipt(wallet(), agreement.request_id).await.unwrap().unwrap();
     assert_eq!(row.standing, standing, "{stated}");
 }
+
+#[tokio::test]
+async fn a_worker_that_was_started_again_brings_what_its_earlier_run_signed() {
+    let (ledger, lifecycle) = (Ledger::funded().await, Lifecycle::new());
+    let (earlier, now, agreement) = (Worker::new(1), Worker::new(2), agreement(1, true));
+    ledger.reserve(&agreement).await;
+    let receipts = receipts(&ledger, &lifecycle).await;
+    let receipt = earlier.receipt(&agreement, 5);
+    let core = ReceiptCore::decode(&receipt.core).unwrap();
+    assert_eq!(signer(now.id(), &core, &receipt).await, Some(earlier.id()));
+
+    // Nobody was given the request yet: then only the bearer itself can have done it.
+    receipts.settle(now.id(), core.clone(), receipt.clone()).await.unwrap();
+    assert_eq!(ledger.charged().await, (0, 120));
+
+    let assigned = ledger.store.assign(agreement.request_id, earlier.id(), payee(), 0).await;
+    assert!(assigned.unwrap());
+    let by_bearer = now.receipt(&agreement, 5);
+    let of_bearer = ReceiptCore::decode(&by_bearer.core).unwrap();
+    receipts.settle(now.id(), of_bearer, by_bearer).await.unwrap();
+    assert_eq!(ledger.charged().await, (0, 120), "the request was not given to this key");
+    receipts.settle(now.id(), core, receipt).await.unwrap();
+    assert_eq!(ledger.charged().await, (18, 0));
+    let row = ledger.store.request(agreement.request_id).await.unwrap().unwrap();
+    assert_eq!(row.worker, Some(earlier.id()));
+}
+
+#[tokio::test]
+async fn nobody_speaks_for_a_worker_without_its_key() {
+    let (victim, bearer) = (Worker::new(1), Worker::new(2));
+    let mut forged = victim.receipt(&agreement(1, true), 5);
+    forged.signature[0] ^= 1;
+    let core = ReceiptCore::decode(&forged.core).unwrap();
+    assert_eq!(signer(bearer.id(), &core, &forged).await, None);
+    // Its own receipts are judged where they are settled.
+    assert_eq!(signer(victim.id(), &core, &forged).await, Some(victim.id()));
+}

@@ -2,14 +2,12 @@
 
 use std::convert::Infallible;
 
-use cocoon_attest::enrol::{Challenge, Claim, Workload, WorkloadModel};
-use cocoon_attest::evidence::Evidence;
-use cocoon_attest::receipt::ReceiptKey;
+use cocoon_attest::enrol::Challenge;
+use cocoon_attest::lease::Lease;
 use cocoon_uplink_wire::enrol::{GatewayMessage, Hello, Refused, WorkerMessage};
 use cocoon_uplink_wire::event::WorkerEvent;
 use cocoon_uplink_wire::headers::{EVENTS_PATH, RENEW_PATH};
 use cocoon_uplink_wire::message::encode;
-use cocoon_worker::evidence::software::read_root;
 use http_body_util::combinators::UnsyncBoxBody;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
@@ -18,6 +16,7 @@ use rcgen::{KeyPair, PublicKeyData as _};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
+use super::forge::Forge;
 use super::*;
 
 #[path = "../../../tests/support/raw_uplink.rs"]
@@ -26,12 +25,12 @@ mod raw_uplink;
 use raw_uplink::{RawUplink, client, connect};
 
 /// A connection past TLS, and the key that holds it.
-struct Dialled {
-    stream: RawUplink,
+pub(super) struct Dialled {
+    pub(super) stream: RawUplink,
     key: KeyPair,
 }
 
-async fn dial(gateway: &Gateway) -> Dialled {
+pub(super) async fn dial(gateway: &Gateway) -> Dialled {
     let key = KeyPair::generate().expect("a key");
     let config = client(Some(&key), cocoon_uplink_wire::ALPN);
     Dialled { stream: connect(gateway.address, config).await.expect("TLS"), key }
@@ -53,48 +52,61 @@ impl Dialled {
         }
     }
 
-    async fn challenge(&mut self) -> Challenge {
+    pub(super) async fn challenge(&mut self) -> Challenge {
+        Challenge::decode(&self.challenge_bytes().await).expect("a challenge")
+    }
+
+    pub(super) async fn challenge_bytes(&mut self) -> Vec<u8> {
         self.send(&WorkerMessage::Hello(Hello { v: 1 })).await;
         match self.receive().await {
-            GatewayMessage::Challenge(bytes) => Challenge::decode(&bytes).expect("a challenge"),
+            GatewayMessage::Challenge(bytes) => bytes,
             other => panic!("not a challenge but {other:?}"),
         }
     }
 
-    fn evidence(&self, gateway: &Gateway, challenge: &Challenge, exporter: &[u8; 32]) -> Vec<u8> {
-        let model = WorkloadModel {
-            name: model(),
-            manifest_digest: Digest::from_bytes([0; 32]),
-            context_length: 100,
-            engine: "none".to_owned(),
-            is_demo: true,
-            kind: cocoon_primitives::ModelKind::Chat,
-            owned_by: "nobody".to_owned(),
-        };
-        let prepared = challenge.prepare(&Claim {
-            exporter,
-            tls_spki: &self.key.subject_public_key_info(),
-            receipt_key: &ReceiptKey::from_seed(&[1; 32]),
-            payee: payee(),
-            workload: &Workload { image: "fake".to_owned(), models: vec![model] },
-        });
-        let root = read_root(&gateway.root_key()).expect("the root's key");
-        let quote = root.quote(prepared.report_data(), SystemClock.now());
-        prepared.finish(Evidence::Software(quote))
+    /// Shows this evidence, which is good.
+    pub(super) async fn accepted(&mut self, evidence: Vec<u8>) -> Lease {
+        self.send(&WorkerMessage::Evidence(evidence)).await;
+        match self.receive().await {
+            GatewayMessage::Lease(lease) => Lease::decode(&lease).expect("a lease"),
+            other => panic!("no lease but {other:?}"),
+        }
     }
 
-    async fn enrol(mut self, gateway: &Gateway) -> RawUplink {
-        let challenge = self.challenge().await;
-        let evidence = self.evidence(gateway, &challenge, &raw_uplink::exporter(&self.stream));
+    pub(super) fn exporter(&self) -> [u8; 32] {
+        raw_uplink::exporter(&self.stream)
+    }
+
+    pub(super) fn spki(&self) -> Vec<u8> {
+        self.key.subject_public_key_info()
+    }
+
+    /// What an honest worker answers on the connection with this exporter.
+    fn answer(&self, challenge: &Challenge, exporter: &[u8; 32]) -> Vec<u8> {
+        honest().answer(challenge, exporter, &self.spki(), SystemClock.now())
+    }
+
+    /// Shows this evidence and returns the code of its refusal.
+    pub(super) async fn refused(&mut self, evidence: Vec<u8>) -> String {
         self.send(&WorkerMessage::Evidence(evidence)).await;
-        assert!(matches!(self.receive().await, GatewayMessage::Lease(_)));
+        self.refusal().await.reason
+    }
+
+    pub(super) async fn enrol(mut self, forge: &Forge) -> RawUplink {
+        let challenge = self.challenge().await;
+        let evidence = forge.answer(&challenge, &self.exporter(), &self.spki(), SystemClock.now());
+        self.accepted(evidence).await;
         self.stream
     }
 }
 
+pub(super) fn honest() -> Forge {
+    Forge::new(SEED, model().as_str())
+}
+
 #[tokio::test]
 async fn garbage_instead_of_a_hello_is_refused_and_others_still_enrol() {
-    let gateway = Gateway::start(600).await;
+    let gateway = Gateway::start(&PolicyText::default()).await;
     let mut liar = dial(&gateway).await;
     liar.stream.write_all(&[0, 0, 0, 3, 1, 2, 3]).await.expect("sent");
     assert_eq!(liar.refusal().await.reason, "bad_message");
@@ -107,24 +119,24 @@ async fn garbage_instead_of_a_hello_is_refused_and_others_still_enrol() {
     let mut hasty = dial(&gateway).await;
     hasty.send(&WorkerMessage::Evidence(vec![1])).await;
     assert_eq!(hasty.refusal().await.reason, "out_of_order");
-    let (worker, _life) = gateway.worker(&gateway.root_key(), "").await;
+    let (worker, _life) = gateway.worker(&SEED, "").await;
     assert_eq!(gateway.pick().await.worker, worker.worker_id);
 }
 
 #[tokio::test]
 async fn garbage_instead_of_tls_harms_nobody() {
-    let gateway = Gateway::start(600).await;
+    let gateway = Gateway::start(&PolicyText::default()).await;
     let mut liar = TcpStream::connect(gateway.address).await.expect("the port is open");
     liar.write_all(b"GET / HTTP/1.1\r\n\r\n").await.expect("sent");
     let mut answer = Vec::new();
     timeout(PATIENCE, liar.read_to_end(&mut answer)).await.expect("in time").ok();
-    let (worker, _life) = gateway.worker(&gateway.root_key(), "").await;
+    let (worker, _life) = gateway.worker(&SEED, "").await;
     assert_eq!(gateway.pick().await.worker, worker.worker_id);
 }
 
 #[tokio::test]
 async fn a_peer_without_a_key_or_with_another_protocol_gets_nothing() {
-    let gateway = Gateway::start(600).await;
+    let gateway = Gateway::start(&PolicyText::default()).await;
     let key = KeyPair::generate().expect("a key");
     for config in [client(None, cocoon_uplink_wire::ALPN), client(Some(&key), b"h2")] {
         let mut answer = Vec::new();
@@ -139,17 +151,15 @@ async fn a_peer_without_a_key_or_with_another_protocol_gets_nothing() {
 
 #[tokio::test]
 async fn evidence_of_another_connection_is_refused() {
-    let gateway = Gateway::start(600).await;
+    let gateway = Gateway::start(&PolicyText::default()).await;
     let (mut first, mut second) = (dial(&gateway).await, dial(&gateway).await);
     let challenge = first.challenge().await;
-    let evidence = first.evidence(&gateway, &challenge, &raw_uplink::exporter(&second.stream));
-    first.send(&WorkerMessage::Evidence(evidence)).await;
-    assert_eq!(first.refusal().await.reason, "wrong_exporter");
+    let evidence = first.answer(&challenge, &second.exporter());
+    assert_eq!(first.refused(evidence).await, "wrong_exporter");
     let other = second.challenge().await;
-    let evidence = second.evidence(&gateway, &challenge, &raw_uplink::exporter(&second.stream));
+    let evidence = second.answer(&challenge, &second.exporter());
     assert_ne!(other, challenge);
-    second.send(&WorkerMessage::Evidence(evidence)).await;
-    assert_eq!(second.refusal().await.reason, "unknown_challenge");
+    assert_eq!(second.refused(evidence).await, "unknown_challenge");
     assert!(lock(&gateway.fleet).is_empty());
 }
 
@@ -161,7 +171,7 @@ struct Lies {
 }
 
 async fn serve(gateway: &Gateway, lies: Lies) {
-    let stream = dial(gateway).await.enrol(gateway).await;
+    let stream = dial(gateway).await.enrol(&honest()).await;
     let service = service_fn(move |request: Request<Incoming>| async move {
         let body: UnsyncBoxBody<Bytes, Infallible> = match request.uri().path() {
             EVENTS_PATH => {
@@ -182,7 +192,7 @@ async fn serve(gateway: &Gateway, lies: Lies) {
 }
 
 /// One chunk, then nothing, for as long as the other side listens.
-struct Forever(Option<Bytes>);
+pub(super) struct Forever(pub(super) Option<Bytes>);
 
 impl http_body::Body for Forever {
     type Data = Bytes;
@@ -201,7 +211,7 @@ impl http_body::Body for Forever {
 
 #[tokio::test]
 async fn garbage_among_the_events_ends_the_connection() {
-    let gateway = Gateway::start(600).await;
+    let gateway = Gateway::start(&PolicyText::default()).await;
     let lies = Lies { events: &[0, 0, 0, 2, 0xff, 0xff], renewal: b"" };
     serve(&gateway, lies).await;
     until(|| lock(&gateway.fleet).is_empty()).await;
@@ -209,7 +219,7 @@ async fn garbage_among_the_events_ends_the_connection() {
 
 #[tokio::test]
 async fn a_receipt_that_is_none_ends_the_connection() {
-    let gateway = Gateway::start(600).await;
+    let gateway = Gateway::start(&PolicyText::default()).await;
     let event = encode(&WorkerEvent::Receipt(vec![1, 2, 3]));
     let lies = Lies { events: Box::leak(event.to_vec().into_boxed_slice()), renewal: b"" };
     serve(&gateway, lies).await;
@@ -218,7 +228,7 @@ async fn a_receipt_that_is_none_ends_the_connection() {
 
 #[tokio::test]
 async fn a_renewal_that_does_not_verify_ends_the_lease() {
-    let gateway = Gateway::start(1).await;
+    let gateway = Gateway::start(&PolicyText { lease_seconds: 1, ..PolicyText::default() }).await;
     let lies = Lies { events: b"", renewal: b"no renewal" };
     let serving = serve(&gateway, lies);
     let picked = async { gateway.pick().await };

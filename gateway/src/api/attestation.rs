@@ -1,0 +1,108 @@
+//! What anybody may check: who is admitted, on which evidence, under which policy, since when.
+//!
+//! No key is needed, so every route is throttled by the visitor's address, and every answer is
+//! bounded. Answers that can never change say so to caches.
+
+pub(super) mod evidence;
+pub(super) mod log;
+pub(super) mod policy;
+pub(super) mod report;
+mod shape;
+pub(super) mod workers;
+
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{FromRequestParts, Query};
+use cocoon_primitives::ModelName;
+use http::header::CACHE_CONTROL;
+use http::request::Parts;
+use http::{HeaderName, HeaderValue};
+
+use super::ApiParts;
+use crate::auth::Throttle;
+use crate::edge::body::BodyError;
+use crate::edge::problem::Problem;
+use crate::edge::serve::Peer;
+
+/// Answers that one address gets in a minute, reports apart: a local proxy asks every few seconds.
+const READS_PER_MINUTE: u32 = 600;
+/// Reports that one address asks for in a minute: each costs a machine a quote.
+const REPORTS_PER_MINUTE: u32 = 20;
+
+/// A cache header and its value.
+type Caching = [(HeaderName, HeaderValue); 1];
+
+/// The same for everybody and for ever.
+const FOR_EVER: Caching =
+    [(CACHE_CONTROL, HeaderValue::from_static("public, max-age=31536000, immutable"))];
+/// True now; ask again.
+const NOT_KEPT: Caching = [(CACHE_CONTROL, HeaderValue::from_static("no-cache"))];
+/// For whoever asked alone.
+const NOT_STORED: Caching = [(CACHE_CONTROL, HeaderValue::from_static("no-store"))];
+
+/// How often one address may ask.
+#[derive(Debug, Clone)]
+pub struct Visits {
+    reads: Arc<Throttle>,
+    reports: Arc<Throttle>,
+}
+
+impl Visits {
+    pub fn new() -> Self {
+        Self {
+            reads: Arc::new(Throttle::new(READS_PER_MINUTE)),
+            reports: Arc::new(Throttle::new(REPORTS_PER_MINUTE)),
+        }
+    }
+}
+
+impl Default for Visits {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Somebody who may read now.
+pub(super) struct Reader;
+
+/// Somebody who may ask for a report now.
+pub(super) struct Asker;
+
+impl FromRequestParts<ApiParts> for Reader {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &ApiParts) -> Result<Self, Problem> {
+        admit(parts, state, &state.visits.reads).await.map(|()| Self)
+    }
+}
+
+impl FromRequestParts<ApiParts> for Asker {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &ApiParts) -> Result<Self, Problem> {
+        admit(parts, state, &state.visits.reports).await.map(|()| Self)
+    }
+}
+
+async fn admit(parts: &mut Parts, state: &ApiParts, throttle: &Throttle) -> Result<(), Problem> {
+    let peer = Extension::<Peer>::from_request_parts(parts, state).await;
+    // Every connection has one: without it nothing is known to throttle by.
+    let Ok(Extension(Peer(peer))) = peer else { return Err(Problem::Overloaded) };
+    throttle.admit(peer, state.clock.now()).map_err(Problem::throttled)
+}
+
+/// The query, refused as the other routes refuse theirs.
+fn query<Q>(query: Result<Query<Q>, QueryRejection>) -> Result<Q, Problem> {
+    query.map(|Query(query)| query).map_err(|rejection| BodyError::from(rejection).into())
+}
+
+fn refuse(param: &'static str, message: &'static str) -> Problem {
+    BodyError::Field { param, message }.into()
+}
+
+/// The model that a query asks for. `None`: no name that any model could have.
+fn model(name: &str) -> Option<ModelName> {
+    name.parse().ok()
+}
