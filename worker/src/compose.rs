@@ -2,17 +2,21 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use cocoon_attest::enrol::{Workload, WorkloadModel};
 use cocoon_attest::receipt::ReceiptKey;
+use cocoon_attest::verify::event_log::{EventLog, EventLogError, GpuPolicy};
 use cocoon_primitives::{Clock, Digest, WorkerId};
 use cocoon_runtime::telemetry::{TelemetryError, prometheus};
 use cocoon_runtime::{Lifecycle, admin};
+use cocoon_seal::KeyPair;
 use tokio::net::TcpListener;
 
 use crate::config::Config;
 use crate::engine::{self, Engine, EngineConfig, EngineStartError};
+use crate::evidence::{EvidenceError, EvidenceSource};
 use crate::serve::Surface;
 use crate::uplink::{Link, LinkConfig, LinkParts, ReceiptOutbox, TlsIdentity};
 
@@ -27,6 +31,12 @@ pub enum StartError {
     Admin { listen: SocketAddr, source: io::Error },
     #[error("failed to record metrics")]
     Metrics(#[from] TelemetryError),
+    #[error("this machine cannot show what it is")]
+    Evidence(#[from] EvidenceError),
+    #[error("the engine serves more models than one worker may")]
+    Models(#[source] EventLogError),
+    #[error("failed to use the outbox in {}", folder.display())]
+    Outbox { folder: PathBuf, source: io::Error },
     #[error("failed to make the TLS key")]
     Tls(#[source] rcgen::Error),
 }
@@ -53,11 +63,18 @@ pub async fn start(
         Some(listen) => Some(show_metrics(listen, &lifecycle).await?),
         None => None,
     };
+    // Judged before a model's first byte reaches a GPU.
+    let (evidence, gpus) = off_the_runtime(config.evidence, EvidenceSource::gpus).await?;
     let engine = engine::start_all(&config.engines, &lifecycle, Arc::clone(&clock)).await?;
-    let workload = workload(&*engine).ok_or(StartError::NoModel)?;
+    let workload = workload(&*engine, evidence.image(), gpus).ok_or(StartError::NoModel)?;
+    let event_log = event_log(&workload, gpus)?;
+    let log = event_log.clone();
+    let measured = off_the_runtime(evidence, move |evidence| evidence.measure(&log));
+    let (evidence, ()) = measured.await?;
     let receipt_key = ReceiptKey::from_seed(&seed());
     let worker_id = receipt_key.worker_id();
-    let outbox = Arc::new(ReceiptOutbox::new());
+    let outbox = outbox(&config.data_dir, config.gateway_spki_sha256, worker_id)?;
+    lifecycle.spawn("outbox", Arc::clone(&outbox).keep(lifecycle.soft().clone()));
     let (served, receipts) = (Arc::clone(&engine), Arc::clone(&outbox));
     let surface = Surface::new(served, receipts, Arc::clone(&clock), config.limits);
     let queues = config.engines.iter().map(EngineConfig::queue);
@@ -74,8 +91,10 @@ pub async fn start(
             surface: Arc::new(surface),
             outbox: Arc::clone(&outbox),
             receipt_key,
+            seal_key: Arc::new(KeyPair::from_seed(&seed())),
             tls: TlsIdentity::generate().map_err(StartError::Tls)?,
-            evidence: config.evidence,
+            evidence,
+            event_log,
             workload,
             clock,
             lifecycle: lifecycle.clone(),
@@ -95,8 +114,21 @@ async fn show_metrics(listen: SocketAddr, lifecycle: &Lifecycle) -> Result<Socke
     Ok(address)
 }
 
+/// Runs what waits for a kernel or a device where it holds up nobody.
+async fn off_the_runtime<T: Send + 'static>(
+    evidence: EvidenceSource,
+    work: impl FnOnce(&EvidenceSource) -> Result<T, EvidenceError> + Send + 'static,
+) -> Result<(EvidenceSource, T), StartError> {
+    let done = tokio::task::spawn_blocking(move || {
+        let done = work(&evidence);
+        (evidence, done)
+    });
+    let (evidence, done) = done.await.expect("collecting evidence does not panic");
+    Ok((evidence, done?))
+}
+
 /// What the evidence covers; `None` where there is nothing to serve.
-fn workload(engine: &dyn Engine) -> Option<Workload> {
+fn workload(engine: &dyn Engine, image: &str, gpus: GpuPolicy) -> Option<Workload> {
     let models: Vec<WorkloadModel> = engine
         .models()
         .into_iter()
@@ -110,8 +142,26 @@ fn workload(engine: &dyn Engine) -> Option<Workload> {
             owned_by: card.owned_by,
         })
         .collect();
-    let image = concat!("cocoon-worker ", env!("CARGO_PKG_VERSION")).to_owned();
-    (!models.is_empty()).then_some(Workload { image, models })
+    let GpuPolicy { gpu_count, cc_on, devtools } = gpus;
+    let workload = Workload { image: image.to_owned(), models, gpu_count, cc_on, devtools };
+    (!workload.models.is_empty()).then_some(workload)
+}
+
+/// What is measured about a workload.
+fn event_log(workload: &Workload, gpus: GpuPolicy) -> Result<EventLog, StartError> {
+    let manifests = workload.models.iter().map(|model| *model.manifest_digest.as_bytes());
+    EventLog::of_worker(&manifests.collect::<Vec<_>>(), gpus).map_err(StartError::Models)
+}
+
+/// The receipts of this run, and those that earlier ones owe the same gateway.
+fn outbox(
+    data_dir: &Path,
+    gateway: Digest,
+    worker: WorkerId,
+) -> Result<Arc<ReceiptOutbox>, StartError> {
+    let folder = data_dir.join("outbox").join(gateway.to_string());
+    let outbox = ReceiptOutbox::open(&folder, &worker.to_string());
+    outbox.map(Arc::new).map_err(|source| StartError::Outbox { folder, source })
 }
 
 fn seed() -> [u8; 32] {

@@ -4,6 +4,7 @@
 //! them stands one check that reports every problem at once, before anything is started.
 
 mod engines;
+mod evidence;
 mod limits;
 mod raw;
 #[cfg(test)]
@@ -17,7 +18,9 @@ use cocoon_attest::policy::Mode;
 use cocoon_primitives::{Digest, WalletAddress};
 
 use crate::engine::EngineConfig;
-use crate::evidence::{EvidenceSource, RootKeyError};
+use crate::evidence::EvidenceSource;
+#[cfg(feature = "soft-tee")]
+use crate::evidence::software::SoftwareTeeError;
 use crate::serve::Limits;
 
 /// Bytes in a configuration file at most.
@@ -82,10 +85,21 @@ pub enum Problem {
     EvidenceKind(String),
     #[error("mode = \"production\" refuses software evidence")]
     SoftwareInProduction,
-    #[error("evidence.software_root_key is missing")]
-    RootKeyMissing,
-    #[error("evidence.software_root_key is not usable: {0}")]
-    RootKey(RootKeyError),
+    #[error("evidence.{field} is not for kind = \"{kind}\"")]
+    EvidenceField { field: &'static str, kind: String },
+    #[error("evidence.gpus must be at most 32")]
+    Gpus,
+    #[error("evidence.tdx_collateral is missing")]
+    CollateralMissing,
+    #[cfg(feature = "soft-tee")]
+    #[error("evidence.software_tee is missing")]
+    SoftwareTeeMissing,
+    #[cfg(feature = "soft-tee")]
+    #[error("evidence.software_tee is not usable: {0}")]
+    SoftwareTee(SoftwareTeeError),
+    #[cfg(feature = "soft-tee")]
+    #[error("evidence.tee is neither \"tdx\" nor \"snp\"")]
+    SoftwareKind,
     #[error("admin.listen is not an address and a port, as in 127.0.0.1:9090")]
     AdminListen,
     #[error("telemetry.otlp_endpoint is not an http:// URL")]
@@ -95,11 +109,7 @@ pub enum Problem {
 impl Config {
     /// Reads and checks a file, and the secrets that it names.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let length = std::fs::metadata(path).map_err(ConfigError::Read)?.len();
-        if length > FILE_BYTES_MAX {
-            return Err(ConfigError::TooLong);
-        }
-        Self::parse(&std::fs::read_to_string(path).map_err(ConfigError::Read)?)
+        Self::parse(&read(path)?)
     }
 
     /// Checks a file's text.
@@ -108,6 +118,25 @@ impl Config {
             toml::from_str(text).map_err(|error| ConfigError::Form(Box::new(error)))?;
         raw.check().map_err(ConfigError::Invalid)
     }
+}
+
+/// The engines of a file, whatever else it says or leaves out.
+pub fn load_engines(path: &Path) -> Result<Vec<EngineConfig>, ConfigError> {
+    parse_engines(&read(path)?)
+}
+
+fn parse_engines(text: &str) -> Result<Vec<EngineConfig>, ConfigError> {
+    let raw: raw::RawModels =
+        toml::from_str(text).map_err(|error| ConfigError::Form(Box::new(error)))?;
+    raw.check().map_err(ConfigError::Invalid)
+}
+
+fn read(path: &Path) -> Result<String, ConfigError> {
+    let length = std::fs::metadata(path).map_err(ConfigError::Read)?.len();
+    if length > FILE_BYTES_MAX {
+        return Err(ConfigError::TooLong);
+    }
+    std::fs::read_to_string(path).map_err(ConfigError::Read)
 }
 
 fn list(problems: &[Problem]) -> String {

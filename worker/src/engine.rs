@@ -42,7 +42,7 @@ pub use cocoon_engine_wire::{
 };
 pub use config::{EngineConfig, MistralrsConfig, OpenaiUpstreamConfig, ScriptedConfig};
 pub use hub::HubError;
-pub use manifest::{ManifestError, model_digest};
+pub use manifest::{EngineSettings, Manifest, ManifestError, Setting};
 
 /// A model as this worker serves it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,13 +53,22 @@ pub struct ModelCard {
     pub embedding_dimensions: Option<u32>,
     /// Prompt and completion together.
     pub context_length: u32,
-    /// SHA-256 over the model's files and the settings that shape its answers: [`model_digest`].
+    /// SHA-256 of the model's [`Manifest`]: its files, and the settings that shape its answers.
     pub manifest_digest: [u8; 32],
     /// `mistralrs`, `openai-upstream` or `scripted`.
     pub engine: &'static str,
     /// The shipped toy model, or scripted text.
     pub is_demo: bool,
     pub owned_by: String,
+}
+
+/// What an engine would serve, before it is started.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelManifest {
+    pub name: ModelName,
+    /// As in [`ModelCard`].
+    pub engine: &'static str,
+    pub manifest: Manifest,
 }
 
 /// One answer to generate.
@@ -234,6 +243,17 @@ pub async fn start(
             Ok(Arc::new(openai_upstream::OpenaiUpstream::new(config, lifecycle).await?))
         }
         EngineConfig::Scripted(config) => Ok(Arc::new(scripted::Scripted::new(config, lifecycle))),
+    }
+}
+
+/// The manifest of the model that `config` names. A model of the hub is downloaded first; no engine
+/// is started.
+pub async fn manifest(config: &EngineConfig) -> Result<ModelManifest, EngineStartError> {
+    config.check().map_err(EngineStartError::Config)?;
+    match config {
+        EngineConfig::Mistralrs(config) => mistralrs::manifest(config).await,
+        EngineConfig::OpenaiUpstream(config) => openai_upstream::manifest(config),
+        EngineConfig::Scripted(config) => Ok(scripted::manifest(config)),
     }
 }
 

@@ -1,5 +1,6 @@
 //! `cocoon-worker`: parse, set up telemetry, build, run, drain.
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,9 +10,12 @@ use cocoon_runtime::telemetry::{self, TelemetryConfig};
 use cocoon_runtime::{Drained, Lifecycle, Signals, SystemClock};
 #[cfg(feature = "soft-tee")]
 use cocoon_worker::cli::SoftTee;
-use cocoon_worker::cli::{Cli, Command, ConfigFile, EXIT_CONFIG};
-use cocoon_worker::compose;
-use cocoon_worker::config::Config;
+use cocoon_worker::cli::{Cli, Command, ConfigFile, EXIT_CONFIG, ManifestArguments, explained};
+use cocoon_worker::config::{self, Config};
+use cocoon_worker::engine::EngineConfig;
+#[cfg(feature = "soft-tee")]
+use cocoon_worker::evidence::software::{InitOptions, init};
+use cocoon_worker::{compose, models};
 
 /// What answers get to finish after the first signal.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(30);
@@ -22,17 +26,20 @@ fn main() -> ExitCode {
             Some(config) => serve(config),
             None => return ExitCode::from(EXIT_CONFIG),
         },
-        Command::CheckConfig(ConfigFile { path }) => match load(&path) {
-            Some(_) => {
-                println!("{} is a valid configuration", path.display());
-                Ok(())
-            }
-            None => return ExitCode::from(EXIT_CONFIG),
-        },
+        Command::CheckConfig(ConfigFile { path }) => {
+            let Some(_) = load(&path) else { return ExitCode::from(EXIT_CONFIG) };
+            println!("{} is a valid configuration", path.display());
+            Ok(())
+        }
+        Command::Manifest(ManifestArguments { config, json }) => {
+            let engines = explained(config::load_engines(&config.path), &config.path);
+            let Some(engines) = engines else { return ExitCode::from(EXIT_CONFIG) };
+            manifest(&engines, json)
+        }
         #[cfg(feature = "soft-tee")]
-        Command::SoftTee(SoftTee::Init { dir }) => {
-            let public = cocoon_worker::evidence::software::init_root(&dir);
-            public.map(|key| println!("{}", hex::encode(key))).map_err(Into::into)
+        Command::SoftTee(SoftTee::Init { dir, gpus, snp }) => {
+            let options = InitOptions { gpus, has_snp: snp };
+            init(&dir, options).map(|rows| print!("{rows}")).map_err(Into::into)
         }
     };
     match outcome {
@@ -44,22 +51,26 @@ fn main() -> ExitCode {
     }
 }
 
-fn load(path: &std::path::Path) -> Option<Config> {
-    Config::load(path)
-        .inspect_err(|error| {
-            let cause = std::error::Error::source(error).map(|cause| format!(": {cause}"));
-            eprintln!("cocoon-worker: {}: {error}{}", path.display(), cause.unwrap_or_default());
-        })
-        .ok()
+fn load(path: &Path) -> Option<Config> {
+    explained(Config::load(path), path)
+}
+
+#[tokio::main]
+async fn manifest(engines: &[EngineConfig], json: bool) -> anyhow::Result<()> {
+    // Progress of a download goes to the standard error output, as with `serve`.
+    let _telemetry = telemetry::init(&telemetry_of(None, false))?;
+    print!("{}", models::listed(engines, json).await?);
+    Ok(())
+}
+
+fn telemetry_of(otlp_endpoint: Option<String>, json: bool) -> TelemetryConfig {
+    TelemetryConfig { service: "cocoon-worker", otlp_endpoint, json }
 }
 
 #[tokio::main]
 async fn serve(config: Config) -> anyhow::Result<()> {
-    let _telemetry = telemetry::init(&TelemetryConfig {
-        service: "cocoon-worker",
-        otlp_endpoint: config.telemetry.otlp_endpoint.clone(),
-        json: config.telemetry.json,
-    })?;
+    let (otlp_endpoint, json) = (config.telemetry.otlp_endpoint.clone(), config.telemetry.json);
+    let _telemetry = telemetry::init(&telemetry_of(otlp_endpoint, json))?;
     // From here on a signal asks for a drain, also while the engine is still loading.
     let mut signals = Signals::listen()?;
     let lifecycle = Lifecycle::new();

@@ -8,6 +8,8 @@
 //! the receipt (`record`) and pads what would show lengths (`padding`). A stream of several prompts
 //! is held back until the engine has taken them all (`held`). What cannot be served is a `refusal`:
 //! OpenAI's error object under a real status; `unserved` lists the parameters of which that is so.
+//! A request that is sealed to this worker takes the same way between being opened and having its
+//! frames sealed (`sealed`).
 //!
 //! Invariants:
 //! - No answer starts without the terms that its receipt repeats; none exceeds their limits,
@@ -34,6 +36,7 @@ mod plan;
 mod record;
 mod refusal;
 mod responses;
+mod sealed;
 mod tally;
 mod tools;
 mod transcript;
@@ -42,15 +45,15 @@ mod unserved;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use cocoon_openai_wire::endpoint::Endpoint;
 use cocoon_primitives::Clock;
 use cocoon_runtime::{propagation, semconv};
 use cocoon_uplink_wire::headers;
-use http::header::CONTENT_TYPE;
-use http::{HeaderValue, Method, Request, Response};
+use http::header::{CONTENT_TYPE, HeaderName};
+use http::{HeaderMap, HeaderValue, Method, Request, Response};
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
@@ -62,12 +65,14 @@ use self::held::Held;
 pub use self::limits::Limits;
 use self::plan::{Plan, Shape};
 use self::record::{Record, RecordParts};
-use self::refusal::Refusal;
+use self::refusal::{Refusal, SEALED_TYPE};
+use self::sealed::{Replays, Sealed, Sealing, Wrapping};
 use self::tally::Tally;
 use self::transcript::Transcript;
 use crate::engine::{Engine, EngineEvent, ModelCard};
 use crate::uplink::{LeaseContext, ReceiptOutbox};
 
+const DROPPED_TOOLS: HeaderName = HeaderName::from_static(headers::DROPPED_TOOLS);
 /// Bodies above this are parsed and hashed off the runtime's threads.
 const INLINE_BYTES_MAX: usize = 64 * 1024;
 
@@ -77,6 +82,8 @@ pub struct Surface {
     receipts: Arc<ReceiptOutbox>,
     clock: Arc<dyn Clock>,
     limits: Arc<Limits>,
+    /// Sealed requests that were seen, over whatever connection.
+    replays: Arc<Mutex<Replays>>,
 }
 
 impl Surface {
@@ -86,7 +93,8 @@ impl Surface {
         clock: Arc<dyn Clock>,
         limits: Limits,
     ) -> Self {
-        Self { engine, receipts, clock, limits: Arc::new(limits) }
+        let replays = Arc::new(Mutex::new(Replays::new(limits.sealed_requests_max)));
+        Self { engine, receipts, clock, limits: Arc::new(limits), replays }
     }
 
     /// Answers one request of the gateway. The head is held until the engine has started, so that
@@ -96,9 +104,11 @@ impl Surface {
         lease: &Arc<LeaseContext>,
         request: Request<Bytes>,
     ) -> Response<UplinkBody> {
-        match self.start(lease, &request).await {
-            Ok(response) => response,
-            Err(refusal) => refusal.into_response(),
+        let mut sealing = None;
+        match (self.start(lease, &request, &mut sealing).await, sealing) {
+            (Ok(response), _) => response,
+            (Err(refusal), None) => refusal.into_response(),
+            (Err(refusal), Some(sealing)) => sealing.refuse(refusal),
         }
     }
 
@@ -106,6 +116,7 @@ impl Surface {
         &self,
         lease: &Arc<LeaseContext>,
         request: &Request<Bytes>,
+        sealing: &mut Option<Sealing>,
     ) -> Result<Response<UplinkBody>, Refusal> {
         let endpoint = Endpoint::from_path(request.uri().path());
         let Some(endpoint) = endpoint.filter(|_| request.method() == Method::POST) else {
@@ -115,11 +126,22 @@ impl Surface {
         let head = Head::read(endpoint, request.headers())?;
         head.admit(lease, now)?;
         let body = request.body();
+        let mut opened = body.clone();
+        let (mut sealed_head, mut params_salt) = (None, None);
+        if let Some(sealed) = Sealed::read(request.uri().path(), request.headers())? {
+            sealed.admit(&head.terms, now)?;
+            let (own_lease, own_body) = (Arc::clone(lease), body.clone());
+            let unsealed = unhurried(body, move || sealed.open(&own_lease, &own_body)).await?;
+            // From here on whatever is said is sealed.
+            *sealing = Some(Sealing::claim(&self.replays, &unsealed.head, unsealed.envelope, now)?);
+            opened = unsealed.body;
+            (sealed_head, params_salt) = (Some(unsealed.head), Some(unsealed.params_salt));
+        }
         let (cards, limits) = (self.engine.models(), Arc::clone(&self.limits));
-        let (own_body, own_head) = (body.clone(), head.clone());
-        let (card, mut plan) =
-            unhurried(body, move || plan::read(endpoint, &own_body, &own_head, cards, &limits))
-                .await?;
+        let own_head = head.clone();
+        let read =
+            move || plan::read(endpoint, &opened, &own_head, sealed_head.as_ref(), cards, &limits);
+        let (card, mut plan) = unhurried(body, read).await?;
         let span = span(endpoint, &head, &plan, &card);
         propagation::set_remote_parent(&span, request.headers());
         let parts = RecordParts {
@@ -131,10 +153,11 @@ impl Surface {
             card,
             request_body: body.clone(),
             params: std::mem::take(&mut plan.params),
+            params_salt,
             started: now,
         };
         let record = unhurried(body, move || Record::open(parts)).await?;
-        self.answer(plan, record, span.clone()).instrument(span).await
+        self.answer(plan, record, span.clone(), sealing).instrument(span).await
     }
 
     /// Starts the engine and waits for its first word.
@@ -143,6 +166,7 @@ impl Surface {
         plan: Plan,
         record: Record,
         span: tracing::Span,
+        sealing: &mut Option<Sealing>,
     ) -> Result<Response<UplinkBody>, Refusal> {
         let Plan { mut jobs, shape, limit, dropped_tools, .. } = plan;
         let (prompts, per_prompt, words) = (jobs.prompts(), jobs.per_prompt(), shape.words());
@@ -161,7 +185,10 @@ impl Surface {
             _ => None,
         };
         if prompt.is_some_and(|tokens| tokens > record.prompt_tokens_max()) {
-            return Err(Refusal::prompt_over_limit());
+            return Err(match sealing {
+                Some(_) => Refusal::prompt_over_sealed_limit(),
+                None => Refusal::prompt_over_limit(),
+            });
         }
         let mut first = vec![first];
         if let Shape::Embeddings(shape) = &shape
@@ -176,8 +203,8 @@ impl Surface {
             first.push(event);
         }
         let content_type = match shape.is_stream() {
-            true => HeaderValue::from_static("text/event-stream; charset=utf-8"),
-            false => HeaderValue::from_static("application/json"),
+            true => "text/event-stream; charset=utf-8",
+            false => "application/json",
         };
         // What fails of a whole answer is a status anyhow: the gateway waits for all of it.
         let held = match shape.is_stream() {
@@ -185,17 +212,27 @@ impl Surface {
             false => Held::nothing(),
         };
         let transcript = Transcript::new(shape, &record);
-        let parts = LiveParts { words, fanout, held, tally, transcript, record, span };
-        let mut response = Response::new(UplinkBody::live(Live::new(parts, first)));
-        let map = response.headers_mut();
-        map.insert(CONTENT_TYPE, content_type);
+        let mut map = HeaderMap::new();
         // Of several prompts only the first is known by now.
         if let Some(tokens) = prompt.filter(|_| prompts == 1) {
             map.insert(headers::PROMPT_TOKENS, tokens.into());
         }
-        if let Some(dropped) = tools::dropped_header(&dropped_tools) {
-            map.insert(headers::DROPPED_TOOLS, dropped);
-        }
+        let dropped = tools::dropped_header(&dropped_tools);
+        let wrapping = match sealing.take() {
+            Some(sealing) => {
+                map.insert(CONTENT_TYPE, SEALED_TYPE);
+                map.insert(cocoon_seal::headers::SEALED, HeaderValue::from_static("1"));
+                sealing.into_wrapping(content_type, dropped.as_ref())
+            }
+            None => {
+                map.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+                map.extend(dropped.map(|dropped| (DROPPED_TOOLS, dropped)));
+                Wrapping::Clear
+            }
+        };
+        let parts = LiveParts { words, fanout, held, tally, transcript, wrapping, record, span };
+        let mut response = Response::new(UplinkBody::live(Live::new(parts, first)));
+        *response.headers_mut() = map;
         Ok(response)
     }
 }

@@ -20,15 +20,15 @@ mod outbox;
 mod server;
 mod tls;
 
-#[cfg(test)]
-mod tests;
-
 use std::sync::Arc;
 
 use cocoon_attest::enrol::Workload;
 use cocoon_attest::receipt::ReceiptKey;
+use cocoon_attest::verify::event_log::EventLog;
 use cocoon_primitives::{Clock, Digest, WalletAddress};
 use cocoon_runtime::Lifecycle;
+use cocoon_seal::KeyPair;
+use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use crate::engine::Engine;
@@ -63,8 +63,12 @@ pub struct LinkParts {
     pub surface: Arc<Surface>,
     pub outbox: Arc<ReceiptOutbox>,
     pub receipt_key: ReceiptKey,
+    /// Its public half is in the evidence.
+    pub seal_key: Arc<KeyPair>,
     pub tls: TlsIdentity,
     pub evidence: EvidenceSource,
+    /// What was measured: it agrees with the workload.
+    pub event_log: EventLog,
     pub workload: Workload,
     pub clock: Arc<dyn Clock>,
     pub lifecycle: Lifecycle,
@@ -74,11 +78,13 @@ pub struct LinkParts {
 pub struct Link {
     config: LinkConfig,
     parts: LinkParts,
+    /// Held while evidence is being collected.
+    collecting: Mutex<()>,
 }
 
 impl Link {
     pub fn new(config: LinkConfig, parts: LinkParts) -> Self {
-        Self { config, parts }
+        Self { config, parts, collecting: Mutex::new(()) }
     }
 
     /// Keeps the connection up until the process drains.

@@ -5,7 +5,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use super::*;
-use crate::evidence::software::init_root;
+use crate::evidence::software::{InitOptions, init};
 
 async fn get(address: SocketAddr, path: &str) -> String {
     let mut stream = TcpStream::connect(address).await.expect("the port is open");
@@ -19,12 +19,12 @@ async fn get(address: SocketAddr, path: &str) -> String {
 #[tokio::test]
 async fn metrics_and_liveness_are_shown_where_the_file_says() {
     let folder = tempfile::tempdir().unwrap();
-    init_root(folder.path()).unwrap();
+    init(folder.path(), InitOptions { gpus: 0, has_snp: false }).unwrap();
     let text = format!(
         "mode = 'development'\ndata_dir = '{dir}'\ngateway = '127.0.0.1:1'\n\
          gateway_spki_sha256 = '{key}'\npayee = '0:{key}'\n\
          [engine]\nkind = 'scripted'\n[admin]\nlisten = '127.0.0.1:0'\n\
-         [evidence]\nkind = 'software'\nsoftware_root_key = '{dir}/root.key'\n",
+         [evidence]\nkind = 'software'\nsoftware_tee = '{dir}'\n",
         dir = folder.path().display(),
         key = "ab".repeat(32),
     );

@@ -47,6 +47,7 @@ limits! {
     stop_bytes_max: usize,
     logit_bias_max: usize,
     embedding_inputs_max: usize,
+    sealed_requests_max: usize,
 }
 
 /// What an engine, or a stack, would not bear.

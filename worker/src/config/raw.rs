@@ -7,9 +7,10 @@ use cocoon_attest::policy::Mode;
 use serde::Deserialize;
 
 use super::engines::RawEngines;
+use super::evidence::RawEvidence;
 use super::limits::RawLimits;
 use super::{Config, Problem, TelemetrySection};
-use crate::evidence::EvidenceSource;
+use crate::engine::EngineConfig;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -26,14 +27,6 @@ pub(super) struct RawConfig {
     admin: Option<RawAdmin>,
     #[serde(default)]
     telemetry: RawTelemetry,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawEvidence {
-    kind: String,
-    #[cfg_attr(not(feature = "soft-tee"), expect(dead_code, reason = "read with soft-tee only"))]
-    software_root_key: Option<PathBuf>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -100,41 +93,28 @@ impl RawConfig {
     }
 }
 
-impl RawEvidence {
-    #[cfg(feature = "soft-tee")]
-    fn check(self, mode: Mode, problems: &mut Vec<Problem>) -> Option<EvidenceSource> {
-        if self.kind != "software" {
-            problems.push(Problem::EvidenceKind(self.kind));
-            return None;
-        }
-        if mode == Mode::Production {
-            problems.push(Problem::SoftwareInProduction);
-        }
-        let Some(path) = self.software_root_key else {
-            problems.push(Problem::RootKeyMissing);
-            return None;
-        };
-        match crate::evidence::software::read_root(&path) {
-            Ok(root) => Some(EvidenceSource::Software(root)),
-            Err(error) => {
-                problems.push(Problem::RootKey(error));
-                None
-            }
-        }
-    }
-
-    #[cfg(not(feature = "soft-tee"))]
-    fn check(self, mode: Mode, problems: &mut Vec<Problem>) -> Option<EvidenceSource> {
-        if self.kind == "software" && mode == Mode::Production {
-            problems.push(Problem::SoftwareInProduction);
-        }
-        problems.push(Problem::EvidenceKind(self.kind));
-        None
-    }
-}
-
 fn is_host_and_port(text: &str) -> bool {
     text.rsplit_once(':').is_some_and(|(host, port)| {
         !host.is_empty() && host.len() <= 255 && port.parse::<u16>().is_ok_and(|port| port > 0)
     })
+}
+
+/// The part of the file that says which models are served. What else stands there is for later: a
+/// policy names the models before there is a gateway to dial.
+#[derive(Debug, Deserialize)]
+pub(super) struct RawModels {
+    data_dir: PathBuf,
+    engine: RawEngines,
+}
+
+impl RawModels {
+    pub(super) fn check(self) -> Result<Vec<EngineConfig>, Vec<Problem>> {
+        let mut problems = Vec::new();
+        self.engine.check(&mut problems);
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        let engines = self.engine.0.into_iter();
+        Ok(engines.map(|engine| engine.in_data_dir(&self.data_dir)).collect())
+    }
 }

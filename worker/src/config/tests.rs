@@ -25,7 +25,7 @@ fn refusal(text: &str) -> String {
 
 #[test]
 fn every_problem_is_reported_at_once() {
-    let text = text(r#"kind = "tdx""#)
+    let text = text(r#"kind = "nitro""#)
         .replace("127.0.0.1:40001", "nowhere")
         .replace("\"0:", "\"wallet:")
         .replace("\"scripted\"", "\"scripted\"\npermits = 0\nqueue_timeout_ms = 60000")
@@ -35,7 +35,7 @@ fn every_problem_is_reported_at_once() {
         "gateway is not host:port",
         "payee is not",
         "engine: permits must be at least 1; queue_timeout_ms must be at most 40000",
-        "evidence.kind \"tdx\"",
+        "evidence.kind \"nitro\"",
         "admin.listen is not",
     ] {
         assert!(refusal.contains(part), "{part:?} is not in {refusal:?}");
@@ -50,7 +50,7 @@ fn every_engine_and_every_limit_is_checked() {
          [[engine]]\nkind = 'scripted'\nname = 'tiny-demo'\ndimensions = 0\n\
          [limits]\ntools_max = 0\nstops_max = 17\nembedding_inputs_max = 2049\n[evidence]";
     let one = "[engine]\n        kind = \"scripted\"\n        [evidence]";
-    let text = text(r#"kind = "tdx""#).replace(one, engines);
+    let text = text(r#"kind = "nitro""#).replace(one, engines);
     let refusal = refusal(&text);
     for part in [
         "engine: [[engine]] 2: permits must be at least 1",
@@ -61,7 +61,7 @@ fn every_engine_and_every_limit_is_checked() {
         "limits.tools_max must be at least 1",
         "limits.stops_max must be at most 16",
         "limits.embedding_inputs_max must be at most 2048",
-        "evidence.kind \"tdx\"",
+        "evidence.kind \"nitro\"",
     ] {
         assert!(refusal.contains(part), "{part:?} is not in {refusal:?}");
     }
@@ -93,6 +93,37 @@ fn production_refuses_software_evidence() {
     assert!(refusal(&text).contains("refuses software evidence"));
 }
 
+#[test]
+fn hardware_is_taken_in_every_mode_and_its_settings_are_checked() {
+    use crate::evidence::EvidenceSource;
+    let tdx = "kind = 'tdx'\ntdx_collateral = '/etc/collateral.json'\ngpus = 8";
+    for mode in ["development", "production"] {
+        let config = Config::parse(&text(tdx).replace("development", mode)).unwrap();
+        assert!(matches!(config.evidence, EvidenceSource::Tdx(_)));
+        let config = Config::parse(&text("kind = 'snp'").replace("development", mode)).unwrap();
+        assert!(matches!(config.evidence, EvidenceSource::Snp(_)));
+    }
+    let wrong = "kind = 'tdx'\nsnp_vcek = 'v'\nsoftware_tee = 's'\ngpus = 33";
+    let refusal = refusal(&text(wrong));
+    for part in [
+        "evidence.snp_vcek is not for kind = \"tdx\"",
+        "evidence.software_tee is not for kind = \"tdx\"",
+        "evidence.gpus must be at most 32",
+        "evidence.tdx_collateral is missing",
+    ] {
+        assert!(refusal.contains(part), "{part:?} is not in {refusal:?}");
+    }
+}
+
+#[test]
+fn engines_are_read_before_there_is_a_gateway() {
+    let engines = super::parse_engines("data_dir = 'data'\n[engine]\nkind = 'mistralrs'").unwrap();
+    assert_eq!(engines[0].name().unwrap().as_str(), "tiny-demo");
+    assert!(super::parse_engines(&text("kind = 'nitro'")).is_ok());
+    let refused = super::parse_engines("data_dir = 'd'\n[engine]\nkind = 'scripted'\npermits = 0");
+    assert!(matches!(refused, Err(ConfigError::Invalid(_))));
+}
+
 #[cfg(not(feature = "soft-tee"))]
 #[test]
 fn a_default_build_has_no_software_evidence() {
@@ -104,16 +135,14 @@ fn a_default_build_has_no_software_evidence() {
 mod software {
     use super::*;
     use crate::engine::EngineConfig;
-    use crate::evidence::software::init_root;
+    use crate::evidence::software::{InitOptions, init};
     use crate::serve::Limits;
 
     #[test]
-    fn a_root_is_made_once_and_read_back() {
+    fn a_software_tee_is_read_back() {
         let folder = tempfile::tempdir().unwrap();
-        let public = init_root(folder.path()).unwrap();
-        assert_eq!(init_root(folder.path()).unwrap(), public);
-        let key = folder.path().join("root.key");
-        let evidence = format!("kind = \"software\"\nsoftware_root_key = \"{}\"", key.display());
+        init(folder.path(), InitOptions { gpus: 0, has_snp: false }).unwrap();
+        let evidence = format!("kind = 'software'\nsoftware_tee = '{}'", folder.path().display());
         let config = Config::parse(&text(&evidence)).unwrap();
         assert_eq!(config.gateway, "127.0.0.1:40001");
         assert_eq!((config.engines.len(), config.limits), (1, Limits::STANDARD));
@@ -126,17 +155,20 @@ mod software {
         let names: Vec<_> = names.map(|name| name.to_string()).collect();
         assert_eq!(names, ["tiny-demo", "tiny-embed"]);
         assert_eq!(config.limits, Limits { tools_max: 7, ..Limits::STANDARD });
-        let stored = std::fs::read_to_string(folder.path().join("root.pub")).unwrap();
-        assert_eq!(stored.trim(), hex::encode(public));
+        assert!(
+            refusal(&text.replace("[evidence]", "[evidence]\ntee = 'snp'")).contains("snp.key")
+        );
+        let other = text.replace("[evidence]", "[evidence]\ntee = 'nitro'");
+        assert!(refusal(&other).contains("evidence.tee is neither"));
     }
 
     #[test]
-    fn a_missing_or_bad_root_key_is_named() {
-        assert!(refusal(&text(r#"kind = "software""#)).contains("software_root_key is missing"));
+    fn a_missing_or_bad_seed_is_named() {
+        assert!(refusal(&text(r#"kind = "software""#)).contains("software_tee is missing"));
         let folder = tempfile::tempdir().unwrap();
-        let key = folder.path().join("root.key");
-        std::fs::write(&key, "zz").unwrap();
-        let evidence = format!("kind = \"software\"\nsoftware_root_key = \"{}\"", key.display());
-        assert!(refusal(&text(&evidence)).contains("64 hex digits"));
+        let evidence = format!("kind = 'software'\nsoftware_tee = '{}'", folder.path().display());
+        assert!(refusal(&text(&evidence)).contains("failed to read or write seed.key"));
+        std::fs::write(folder.path().join("seed.key"), "zz").unwrap();
+        assert!(refusal(&text(&evidence)).contains("seed.key does not hold a key"));
     }
 }

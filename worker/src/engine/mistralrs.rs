@@ -26,14 +26,15 @@ use self::link::Link;
 use self::supervisor::Supervisor;
 use super::admission::{Admission, Place};
 use super::config::MistralrsConfig;
-use super::manifest::model_digest;
+use super::manifest::{EngineSettings, Manifest};
 use super::{
     Engine, EngineError, EngineEvent, EngineLoad, EngineStartError, Generation, Input, Job,
-    ModelCard, check_job, demo, hub,
+    ModelCard, ModelManifest, check_job, demo, hub,
 };
 
-/// Shapes every answer, so it is part of the model's digest.
-const SETTINGS: &str = "mistral.rs 0.8.1";
+/// As the policy names it.
+const KIND: &str = "mistralrs";
+const LIBRARY: &str = "mistral.rs 0.8.1";
 
 /// How long a job that was admitted waits for a child that is being restarted.
 const RESTART_PATIENCE: Duration = Duration::from_secs(10);
@@ -64,12 +65,9 @@ impl Mistralrs {
         lifecycle: &Lifecycle,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, EngineStartError> {
-        let Source { folder, name, owned_by, is_demo } = source(config).await?;
-        let manifest = {
-            let folder = folder.clone();
-            tokio::task::spawn_blocking(move || model_digest(&folder, SETTINGS))
-        };
-        let manifest_digest = manifest.await.map_err(|_| EngineStartError::NotReady)??;
+        let source = source(config).await?;
+        let manifest_digest = read_manifest(config, &source).await?.digest();
+        let Source { folder, name, owned_by, is_demo } = source;
         let (publish, mut state) = watch::channel(State::Starting);
         let give_up = CancellationToken::new();
         let supervisor = Supervisor {
@@ -118,7 +116,7 @@ impl Mistralrs {
             embedding_dimensions: link.embedding_dimensions(),
             context_length: link.context_length(),
             manifest_digest,
-            engine: "mistralrs",
+            engine: KIND,
             is_demo,
             owned_by,
         };
@@ -182,6 +180,26 @@ async fn work(
         // Nothing was sent yet, so the channel has room.
         None => drop(events.try_send(EngineEvent::Failed(EngineError::Unavailable))),
     }
+}
+
+/// The manifest of the model that `config` names, which is unpacked or downloaded first.
+pub(super) async fn manifest(config: &MistralrsConfig) -> Result<ModelManifest, EngineStartError> {
+    let source = source(config).await?;
+    let manifest = read_manifest(config, &source).await?;
+    Ok(ModelManifest { name: source.name, engine: KIND, manifest })
+}
+
+async fn read_manifest(
+    config: &MistralrsConfig,
+    source: &Source,
+) -> Result<Manifest, EngineStartError> {
+    let folder = source.folder.clone();
+    let settings = EngineSettings::of(LIBRARY)
+        .with("cocoon_engine", env!("CARGO_PKG_VERSION"))
+        .with("prefix_cache", "off")
+        .with_some("context_length", config.context_length);
+    let read = tokio::task::spawn_blocking(move || Manifest::of_folder(&folder, &settings));
+    Ok(read.await.map_err(|_| EngineStartError::NotReady)??)
 }
 
 /// Where a model came from.

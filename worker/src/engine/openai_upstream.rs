@@ -35,10 +35,10 @@ use self::request::{Dialect, EMBED_BATCH, Request};
 use self::vectors::Vectors;
 use super::admission::{Admission, Place};
 use super::config::OpenaiUpstreamConfig;
-use super::manifest::settings_digest;
+use super::manifest::{EngineSettings, Manifest};
 use super::{
     Engine, EngineError, EngineEvent, EngineLoad, EngineStartError, FinishReason, Generation,
-    Input, Job, ModelCard, Usage, check_job,
+    Input, Job, ModelCard, ModelManifest, Usage, check_job,
 };
 
 /// One event of the server's stream; a token with twenty alternatives is far below it.
@@ -76,18 +76,32 @@ struct Server {
     reachable: AtomicBool,
 }
 
+/// As the policy names it.
+const KIND: &str = "openai-upstream";
+
+/// The weights are out of sight: the manifest says no more than where the text comes from.
+pub(super) fn manifest(config: &OpenaiUpstreamConfig) -> Result<ModelManifest, EngineStartError> {
+    let name = match &config.name {
+        Some(name) => name.clone(),
+        None => config.model.parse::<ModelName>().map_err(|_| {
+            let problem = "`model` is no public name; set `name`";
+            EngineStartError::Config(problem.to_owned())
+        })?,
+    };
+    let settings = EngineSettings::of(KIND)
+        .with("base_url", config.base_url.as_str())
+        .with("context_length", config.context_length)
+        .with("model", config.model.as_str());
+    let manifest = Manifest::without_files(&settings);
+    Ok(ModelManifest { name, engine: KIND, manifest })
+}
+
 impl OpenaiUpstream {
     pub(super) async fn new(
         config: &OpenaiUpstreamConfig,
         lifecycle: &Lifecycle,
     ) -> Result<Self, EngineStartError> {
-        let name = match &config.name {
-            Some(name) => name.clone(),
-            None => config.model.parse::<ModelName>().map_err(|_| {
-                let problem = "`model` is no public name; set `name`";
-                EngineStartError::Config(problem.to_owned())
-            })?,
-        };
+        let ModelManifest { name, manifest, .. } = manifest(config)?;
         // Another part of the process may have chosen the provider already; it is the same one.
         drop(rustls::crypto::ring::default_provider().install_default());
         let client = Client::builder()
@@ -105,15 +119,13 @@ impl OpenaiUpstream {
             idle: Duration::from_millis(config.idle_timeout_ms),
             reachable: AtomicBool::new(true),
         };
-        // The weights are out of sight: the digest says no more than where the text came from.
-        let settings = format!("openai-upstream {} {}", config.base_url, config.model);
         let card = ModelCard {
             name,
             kind: config.model_kind,
             embedding_dimensions: None,
             context_length: config.context_length,
-            manifest_digest: settings_digest(&settings),
-            engine: "openai-upstream",
+            manifest_digest: manifest.digest(),
+            engine: KIND,
             is_demo: false,
             owned_by: "upstream".to_owned(),
         };

@@ -19,12 +19,15 @@ use tokio::time::{Instant, sleep_until};
 
 use super::admission::{Admission, Turn};
 use super::config::ScriptedConfig;
-use super::manifest::settings_digest;
+use super::manifest::{EngineSettings, Manifest};
 use super::{
     Channel, EmbedInput, Engine, EngineError, EngineEvent, EngineLoad, FinishReason, Generation,
-    Input, Job, ModelCard, Reasoning, TokenLogprob, ToolChoice, TopLogprob, Usage, check_job,
-    invalid,
+    Input, Job, ModelCard, ModelManifest, Reasoning, TokenLogprob, ToolChoice, TopLogprob, Usage,
+    check_job, invalid,
 };
+
+/// As the policy names it.
+const KIND: &str = "scripted";
 
 const WORDS: [&str; 32] = [
     "amber", "basin", "cedar", "delta", "ember", "fjord", "grove", "harbour", "iris", "juniper",
@@ -57,20 +60,30 @@ impl Scripted {
     }
 }
 
+/// The manifest of the script: there are no files, the settings say it all.
+pub(super) fn manifest(config: &ScriptedConfig) -> ModelManifest {
+    let settings = EngineSettings::of(KIND).with("context_length", config.context_length);
+    let settings = match config.model_kind {
+        ModelKind::Chat => settings
+            .with("tokens", config.tokens)
+            .with("thoughts", config.thoughts)
+            .with("calls", config.calls),
+        ModelKind::Embedding => settings.with("dimensions", config.dimensions),
+    };
+    let manifest = Manifest::without_files(&settings);
+    ModelManifest { name: config.name.clone(), engine: KIND, manifest }
+}
+
 impl Engine for Scripted {
     fn models(&self) -> Vec<ModelCard> {
-        let settings = match self.config.model_kind {
-            ModelKind::Chat => format!("scripted tokens={}", self.config.tokens),
-            ModelKind::Embedding => format!("scripted dimensions={}", self.config.dimensions),
-        };
         vec![ModelCard {
             name: self.config.name.clone(),
             kind: self.config.model_kind,
             embedding_dimensions: Some(self.config.dimensions)
                 .filter(|_| self.config.model_kind == ModelKind::Embedding),
             context_length: self.config.context_length,
-            manifest_digest: settings_digest(&settings),
-            engine: "scripted",
+            manifest_digest: manifest(&self.config).manifest.digest(),
+            engine: KIND,
             is_demo: true,
             owned_by: "cocoon".to_owned(),
         }]

@@ -14,7 +14,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use cocoon_attest::receipt::{Finish, SignedReceipt, Usage};
 use cocoon_runtime::semconv;
-use cocoon_uplink_wire::frame::PAYLOAD_BYTES_MAX;
 use cocoon_uplink_wire::{FrameKind, encode_frame};
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
@@ -23,6 +22,7 @@ use super::fanout::Fanout;
 use super::held::Held;
 use super::record::Record;
 use super::refusal::{Refusal, Words};
+use super::sealed::Wrapping;
 use super::tally::Tally;
 use super::transcript::{Call, Transcript};
 use crate::engine::{self, Channel, EngineError, EngineEvent, FinishReason, TokenLogprob};
@@ -97,6 +97,7 @@ pub(super) struct Live {
     /// The answer has ended, however it ended.
     is_over: bool,
     transcript: Transcript,
+    wrapping: Wrapping,
     record: Record,
     tally: Tally,
     /// The gravest of how the choices ended so far.
@@ -114,6 +115,7 @@ pub(super) struct LiveParts {
     pub(super) held: Held,
     pub(super) tally: Tally,
     pub(super) transcript: Transcript,
+    pub(super) wrapping: Wrapping,
     pub(super) record: Record,
     pub(super) span: tracing::Span,
 }
@@ -129,6 +131,7 @@ impl Live {
             held: parts.held,
             is_over: false,
             transcript: parts.transcript,
+            wrapping: parts.wrapping,
             record: parts.record,
             tally: parts.tally,
             finish: FinishReason::Stop,
@@ -270,12 +273,12 @@ impl Live {
         }
         self.transcript.end_choice(choice, finish);
         if is_last {
-            self.seal();
+            self.conclude();
         }
     }
 
     /// The clean end: the receipt, then the last data frame.
-    fn seal(&mut self) {
+    fn conclude(&mut self) {
         let usage = self.record.bounded(self.tally.usage());
         let shown = engine::Usage {
             prompt: usage.prompt,
@@ -284,8 +287,13 @@ impl Live {
             reasoning: usage.reasoning,
         };
         let last = self.transcript.finish(shown);
-        if last.len() > PAYLOAD_BYTES_MAX {
-            return self.fail(&Refusal::answer_too_large());
+        let mut payloads = match self.wrapping.payloads(last, true) {
+            Ok(payloads) => payloads,
+            Err(refusal) => return self.fail(&refusal),
+        };
+        let last = payloads.pop().unwrap_or_default();
+        for payload in &payloads {
+            self.deliver(payload);
         }
         self.record.commit(&last);
         let receipt = self.end(receipt_finish(self.finish), usage);
@@ -298,14 +306,25 @@ impl Live {
     fn fail(&mut self, refusal: &Refusal) {
         self.span.record(semconv::ERROR_TYPE, refusal.code());
         let flushed = self.flush().is_ok();
-        let event = self.transcript.failure(refusal.error());
+        let mut event = self.transcript.failure(refusal.error());
         if flushed && self.transcript.is_stream() && self.record.has_delivered() {
+            if self.wrapping.is_sealed()
+                && let Some(event) = event.take()
+            {
+                // An event that cannot be sealed is one that the client goes without.
+                drop(self.deliver_bytes(event.into()));
+            }
             let receipt = self.end(Finish::Error, self.tally.usage());
             self.push(FrameKind::Receipt, &receipt.to_bytes());
         }
         self.is_over = true;
         self.fanout.stop();
-        self.push(FrameKind::Error, &refusal.to_frame_payload(event));
+        let payload = match self.wrapping {
+            Wrapping::Clear => refusal.to_frame_payload(event),
+            // The gateway has to know what kind of failure it was, and nothing more.
+            Wrapping::Sealed(_) => refusal.bare().to_frame_payload(None),
+        };
+        self.push(FrameKind::Error, &payload);
     }
 
     /// Frames what the transcript has ready, unless it is held back.
@@ -313,13 +332,22 @@ impl Live {
         if self.held.is_held() {
             return Ok(());
         }
-        let Some(payload) = self.transcript.take_ready() else { return Ok(()) };
-        if payload.len() > PAYLOAD_BYTES_MAX {
-            return Err(Refusal::answer_too_large());
+        match self.transcript.take_ready() {
+            Some(bytes) => self.deliver_bytes(bytes),
+            None => Ok(()),
         }
-        self.record.commit(&payload);
-        self.push(FrameKind::Data, &payload);
+    }
+
+    fn deliver_bytes(&mut self, bytes: Vec<u8>) -> Result<(), Refusal> {
+        for payload in self.wrapping.payloads(bytes, false)? {
+            self.deliver(&payload);
+        }
         Ok(())
+    }
+
+    fn deliver(&mut self, payload: &[u8]) {
+        self.record.commit(payload);
+        self.push(FrameKind::Data, payload);
     }
 
     fn push(&mut self, kind: FrameKind, payload: &[u8]) {

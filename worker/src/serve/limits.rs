@@ -27,6 +27,9 @@ pub struct Limits {
     pub logit_bias_max: usize,
     /// Texts to embed in one request.
     pub embedding_inputs_max: usize,
+    /// Sealed requests that are remembered at once, so that none runs twice: those of the last
+    /// minutes. One more is refused.
+    pub sealed_requests_max: usize,
 }
 
 impl Limits {
@@ -43,6 +46,7 @@ impl Limits {
         stop_bytes_max: 1024,
         logit_bias_max: 1024,
         embedding_inputs_max: 2048,
+        sealed_requests_max: 250_000,
     };
 }
 

@@ -22,6 +22,7 @@ use super::head::Head;
 use super::limits::Limits;
 use super::refusal::{Refusal, Words};
 use super::responses::{self, ResponsesShape};
+use super::sealed;
 use crate::engine::{
     Constraint, Engine, EngineError, EngineEvent, Input, Job, ModelCard, Reasoning, ToolChoice,
 };
@@ -176,15 +177,20 @@ pub(super) struct Asked<'a> {
     pub(super) limits: &'a Limits,
 }
 
-/// Reads a body for `endpoint` and plans the answer, or says why there is none.
+/// Reads a body for `endpoint` and plans the answer, or says why there is none. `sealed` is what
+/// the clear head of a sealed request said about it.
 pub(super) fn read(
     endpoint: Endpoint,
     body: &Bytes,
     head: &Head,
+    sealed: Option<&cocoon_seal::Head>,
     cards: Vec<ModelCard>,
     limits: &Limits,
 ) -> Result<(ModelCard, Plan), Refusal> {
     let peek = peek::read(endpoint, body)?;
+    if let Some(sealed) = sealed {
+        sealed::check_body(sealed, &peek)?;
+    }
     let mut cards = cards.into_iter();
     let card = cards.find(|card| card.name.as_str() == peek.model);
     let card = card.ok_or_else(Refusal::unknown_model)?;

@@ -27,6 +27,8 @@ pub(super) struct RecordParts {
     pub(super) request_body: Bytes,
     /// A stable text of the sampling parameters.
     pub(super) params: Vec<u8>,
+    /// Of a sealed request: a salt that the gateway never sees.
+    pub(super) params_salt: Option<[u8; 32]>,
     pub(super) started: Timestamp,
 }
 
@@ -53,7 +55,10 @@ impl Record {
             .map_err(|_| Refusal::internal("the system gives no random bytes"))?;
         Ok(Self {
             req_commit: request_commitment(&salt, &parts.request_body),
-            params_digest: Digest::from_bytes(params_commitment(&salt, &parts.params)),
+            params_digest: Digest::from_bytes(params_commitment(
+                &parts.params_salt.unwrap_or(salt),
+                &parts.params,
+            )),
             response: Commitment::new(),
             lease: parts.lease,
             outbox: parts.outbox,

@@ -10,11 +10,15 @@ use http::{HeaderValue, Response, StatusCode};
 use serde::Serialize;
 
 use super::body::UplinkBody;
+use super::sealed::Envelope;
 use crate::engine::EngineError;
 
 const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
 /// Clients ignore a longer wait, or give up over it.
 const RETRY_AFTER_MS_MAX: u64 = 60_000;
+/// Until requests are forgotten, which takes minutes.
+const REPLAYS_FULL_WAIT_MS: u64 = 10_000;
+pub(super) const SEALED_TYPE: HeaderValue = HeaderValue::from_static(cocoon_seal::CONTENT_TYPE);
 /// Keeps the whole body far under the bound of a refusal.
 const MESSAGE_CHARS_MAX: usize = 2000;
 
@@ -83,6 +87,12 @@ impl Refusal {
         Self::internal("the prompt has more tokens than were reserved for it")
     }
 
+    /// The client set the limit itself.
+    pub(super) fn prompt_over_sealed_limit() -> Self {
+        let message = "The prompt has more tokens than 'Cocoon-Max-Prompt-Tokens' allows.";
+        InvalidRequest::param("sealed_limit_exceeded", "cocoon-max-prompt-tokens", message).into()
+    }
+
     pub(super) fn answer_too_large() -> Self {
         let message = "The answer grew too large to send.";
         let body = ErrorBody::new(kind::SERVER, message).code("answer_too_large");
@@ -97,15 +107,68 @@ impl Refusal {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, body)
     }
 
+    /// The gateway states other terms than the client sealed.
+    pub(super) fn other_terms(header: &str) -> Self {
+        Self::internal(&format!("the terms do not agree with the header {header}"))
+    }
+
+    /// The request cannot be opened here: it has to be sealed anew, or another worker can.
+    pub(super) fn seal_key_config() -> Self {
+        let message = "The worker cannot open the sealed request. Please fetch its key again.";
+        let body = ErrorBody::new(kind::INVALID_REQUEST, message).code("e2ee_key_config");
+        let refusal = Self::new(StatusCode::UNPROCESSABLE_ENTITY, body);
+        Self { is_retryable: true, ..refusal }
+    }
+
+    pub(super) fn sealed_replay() -> Self {
+        let message = "The sealed request was taken before.";
+        let body = ErrorBody::new(kind::INVALID_REQUEST, message).code("sealed_request_replayed");
+        Self::new(StatusCode::CONFLICT, body)
+    }
+
+    /// What cannot be remembered cannot be taken.
+    pub(super) fn replays_full() -> Self {
+        tracing::warn!("a sealed request was refused: too many are remembered");
+        Self::from(EngineError::Overloaded { retry_after_ms: REPLAYS_FULL_WAIT_MS })
+    }
+
+    /// Whether it was refused for lack of room, before anything was done for it.
+    pub(super) fn is_busy(&self) -> bool {
+        self.is_retryable && self.status == StatusCode::SERVICE_UNAVAILABLE
+    }
+
     pub(super) fn code(&self) -> &str {
         self.body.error.code.as_deref().unwrap_or_default()
     }
 
     pub(super) fn into_response(self) -> Response<UplinkBody> {
-        let mut response = Response::new(UplinkBody::whole(self.body.to_json().into()));
+        let body = self.body.to_json().into();
+        self.respond(body, HeaderValue::from_static("application/json"))
+    }
+
+    /// The same for the client's eyes alone: the status and whether to retry stay clear.
+    pub(super) fn into_sealed_response(self, envelope: Envelope) -> Response<UplinkBody> {
+        let Some(body) = envelope.refuse(self.status.as_u16(), &self.body.to_json()) else {
+            return self.bare().into_response();
+        };
+        let mut response = self.respond(body, SEALED_TYPE);
+        let sealed = HeaderName::from_static(cocoon_seal::headers::SEALED);
+        response.headers_mut().insert(sealed, HeaderValue::from_static("1"));
+        response
+    }
+
+    /// Status and code alone: nothing that the request said is left.
+    pub(super) fn bare(&self) -> Self {
+        let message = "The worker could not serve the request.";
+        let body = ErrorBody::new(self.body.error.kind.clone(), message).code(self.code());
+        Self { body, ..*self }
+    }
+
+    fn respond(self, body: Bytes, content_type: HeaderValue) -> Response<UplinkBody> {
+        let mut response = Response::new(UplinkBody::whole(body));
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(CONTENT_TYPE, content_type);
         if self.is_retryable {
             headers.insert(headers::RETRYABLE, HeaderValue::from_static("1"));
         }

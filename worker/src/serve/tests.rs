@@ -9,6 +9,7 @@ mod ends;
 mod inputs;
 mod jobs;
 mod responses;
+mod sealed;
 mod shapes;
 
 use std::collections::VecDeque;
@@ -27,6 +28,7 @@ use cocoon_primitives::{
     WalletAddress,
 };
 use cocoon_runtime::Lifecycle;
+use cocoon_seal::KeyPair;
 use cocoon_uplink_wire::{Frame, FrameDecoder, FrameKind, headers};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Request, Response};
@@ -56,16 +58,21 @@ struct Rig {
 
 impl Rig {
     fn over(engine: Arc<dyn Engine>) -> Self {
+        Self::within(Limits::STANDARD, engine)
+    }
+
+    fn within(limits: Limits, engine: Arc<dyn Engine>) -> Self {
         let facts = LeaseFacts {
             lease_id: LeaseId::from_bytes([1; 16]),
             evidence_digest: Digest::from_bytes([2; 32]),
             policy_digest: Digest::from_bytes([3; 32]),
             assurance: Assurance::Software,
         };
-        let lease = LeaseContext::new(&ReceiptKey::from_seed(&[4; 32]), facts, PAYEE);
+        let seal_key = Arc::new(KeyPair::from_seed(&[8; 32]));
+        let lease = LeaseContext::new(&ReceiptKey::from_seed(&[4; 32]), facts, PAYEE, seal_key);
         let outbox = Arc::new(ReceiptOutbox::new());
         let clock = Arc::new(MockClock::at(NOW));
-        let surface = Surface::new(engine, Arc::clone(&outbox), clock, Limits::STANDARD);
+        let surface = Surface::new(engine, Arc::clone(&outbox), clock, limits);
         Self { surface, lease: Arc::new(lease), outbox }
     }
 

@@ -18,10 +18,11 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::{LeaseContext, Link};
+use super::{LeaseContext, Link, LinkParts};
+use crate::evidence::EvidenceError;
 
-/// For TCP, TLS and enrolment together.
-const DEADLINE: Duration = Duration::from_secs(10);
+/// For TCP, TLS and enrolment together. A quote takes up to a second, a GPU's report about as long.
+const DEADLINE: Duration = Duration::from_secs(45);
 /// The exporter that names this connection, RFC 9266.
 const EXPORTER_LABEL: &[u8] = b"EXPORTER-Channel-Binding";
 
@@ -46,6 +47,8 @@ pub enum DialError {
     Order,
     #[error("the lease is not the one that was asked for")]
     Lease,
+    #[error("there is no evidence of this machine")]
+    Evidence(#[source] EvidenceError),
     #[error("the gateway refused: {} ({})", .0.message, .0.reason)]
     Refused(Refused),
 }
@@ -63,6 +66,7 @@ impl DialError {
             Self::GatewayKey => "wrong_gateway_key",
             Self::Order => "out_of_order",
             Self::Lease => "wrong_lease",
+            Self::Evidence(_) => "no_evidence",
             Self::Refused(_) => "refused",
         }
     }
@@ -77,12 +81,12 @@ pub(super) struct Connection {
 
 impl Link {
     /// Dials and enrols, under a deadline.
-    pub(super) async fn dial(&self) -> Result<Connection, DialError> {
+    pub(super) async fn dial(self: &Arc<Self>) -> Result<Connection, DialError> {
         let enrolled = tokio::time::timeout(DEADLINE, self.enrol()).await;
         enrolled.map_err(|_| DialError::Deadline)?
     }
 
-    async fn enrol(&self) -> Result<Connection, DialError> {
+    async fn enrol(self: &Arc<Self>) -> Result<Connection, DialError> {
         let config = self.parts.tls.client_config(self.config.gateway_spki_sha256);
         let config = config.map_err(DialError::Setup)?;
         let stream = TcpStream::connect(&self.config.gateway).await.map_err(DialError::Io)?;
@@ -101,7 +105,7 @@ impl Link {
             GatewayMessage::Lease(_) => return Err(DialError::Order),
         };
         let challenge = Challenge::decode(&challenge).map_err(DialError::Malformed)?;
-        let evidence = self.answer(&challenge, &exporter)?;
+        let evidence = self.answer(challenge.clone(), exporter).await?;
         let digest = evidence_digest(&evidence);
         send(&mut stream, &WorkerMessage::Evidence(evidence)).await?;
         let lease = match receive(&mut stream).await? {
@@ -112,6 +116,7 @@ impl Link {
         let lease = Lease::decode(&lease).map_err(DialError::Malformed)?;
         let is_ours = lease.receipt_key == self.parts.receipt_key.public()
             && lease.worker_id == self.parts.receipt_key.worker_id()
+            && lease.hpke_key == self.parts.seal_key.public()
             && lease.payee == self.config.payee
             && lease.models == self.parts.workload.models
             && lease.evidence_digest == digest
@@ -119,28 +124,47 @@ impl Link {
         if !is_ours {
             return Err(DialError::Lease);
         }
-        let lease = LeaseContext::new(&self.parts.receipt_key, lease.facts(), self.config.payee);
+        let seal_key = Arc::clone(&self.parts.seal_key);
+        let lease =
+            LeaseContext::new(&self.parts.receipt_key, lease.facts(), self.config.payee, seal_key);
         Ok(Connection { stream, exporter, lease: Arc::new(lease) })
     }
 
-    /// The evidence message for a challenge on the connection that the exporter names.
-    pub(super) fn answer(
-        &self,
-        challenge: &Challenge,
-        exporter: &[u8; 32],
+    /// The evidence message for a challenge on the connection that the exporter names. One at a time:
+    /// the hardware is slow, and its answers are bound to one question.
+    pub(super) async fn answer(
+        self: &Arc<Self>,
+        challenge: Challenge,
+        exporter: [u8; 32],
     ) -> Result<Vec<u8>, DialError> {
         if challenge.gw_spki_sha256() != self.config.gateway_spki_sha256 {
             return Err(DialError::GatewayKey);
         }
-        let prepared = challenge.prepare(&Claim {
+        let _turn = self.collecting.lock().await;
+        let link = Arc::clone(self);
+        let collected = tokio::task::spawn_blocking(move || link.collect(&challenge, &exporter));
+        collected.await.map_err(|_| DialError::Deadline)?.map_err(DialError::Evidence)
+    }
+
+    /// GPUs over a nonce that names our keys, then the guest over all of it.
+    fn collect(
+        &self,
+        challenge: &Challenge,
+        exporter: &[u8; 32],
+    ) -> Result<Vec<u8>, EvidenceError> {
+        let LinkParts { evidence, event_log, clock, .. } = &self.parts;
+        let claim = Claim {
             exporter,
             tls_spki: self.parts.tls.spki(),
             receipt_key: &self.parts.receipt_key,
+            hpke_key: self.parts.seal_key.public(),
             payee: self.config.payee,
             workload: &self.parts.workload,
-        });
-        let evidence = self.parts.evidence.evidence(prepared.report_data(), self.parts.clock.now());
-        Ok(prepared.finish(evidence))
+        };
+        let devices = evidence.devices(challenge.gpu_nonce(&claim), clock.now())?;
+        let prepared = challenge.prepare(&claim, &devices);
+        let guest = evidence.guest(prepared.report_data(), event_log, clock.now())?;
+        Ok(prepared.finish(guest))
     }
 }
 

@@ -1,6 +1,7 @@
 //! HTTP/2 over an enrolled connection, this side as server.
 
 use std::convert::Infallible;
+use std::error::Error as _;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::body::WorkerBody;
-use super::dial::Connection;
+use super::dial::{Connection, DialError};
 use super::events::Events;
 use super::{LeaseContext, Link};
 
@@ -41,6 +42,8 @@ const SEND_BUFFER_BYTES: usize = 256 * 1024;
 const HEADER_LIST_BYTES_MAX: u32 = 16 * 1024;
 /// For a request's body.
 const BODY_DEADLINE: Duration = Duration::from_secs(60);
+/// For evidence, the wait for earlier questions included.
+const EVIDENCE_DEADLINE: Duration = Duration::from_secs(45);
 /// Events that may wait for the connection.
 const EVENTS_MAX: usize = 64;
 /// How long a drain waits for the gateway to acknowledge what it got.
@@ -158,9 +161,9 @@ impl Session {
                 let signature = renewal::answer(key, &nonce, &self.exporter, lease_id);
                 RenewalAnswer::Light { signature }
             }
-            Ok(RenewalRequest::Full(challenge)) => match self.evidence(&challenge) {
-                Some(evidence) => RenewalAnswer::Full(evidence),
-                None => return status(StatusCode::BAD_REQUEST),
+            Ok(RenewalRequest::Full(challenge)) => match self.evidence(&challenge).await {
+                Ok(evidence) => RenewalAnswer::Full(evidence),
+                Err(refused) => return status(refused),
             },
             Err(error) => {
                 tracing::warn!(%error, "a renewal of the gateway is not valid");
@@ -170,9 +173,24 @@ impl Session {
         Response::new(WorkerBody::whole(to_cbor(&answer)))
     }
 
-    fn evidence(&self, challenge: &[u8]) -> Option<Vec<u8>> {
-        let challenge = Challenge::decode(challenge).ok()?;
-        self.link.answer(&challenge, &self.exporter).ok()
+    /// Fresh evidence for a full renewal, or for a report over a nonce that a client chose.
+    async fn evidence(&self, challenge: &[u8]) -> Result<Vec<u8>, StatusCode> {
+        let challenge = Challenge::decode(challenge).map_err(|_| StatusCode::BAD_REQUEST)?;
+        let answer = timeout(EVIDENCE_DEADLINE, self.link.answer(challenge, self.exporter)).await;
+        match answer {
+            Ok(Ok(evidence)) => Ok(evidence),
+            Ok(Err(DialError::GatewayKey)) => Err(StatusCode::BAD_REQUEST),
+            Ok(Err(error)) => {
+                let cause = error.source().map(ToString::to_string);
+                tracing::error!(
+                    reason = error.code(),
+                    cause,
+                    "no evidence for the gateway: {error}"
+                );
+                Err(StatusCode::SERVICE_UNAVAILABLE)
+            }
+            Err(_) => Err(StatusCode::SERVICE_UNAVAILABLE),
+        }
     }
 
     /// Returns when the process drains, every answer has ended and every receipt is acknowledged,

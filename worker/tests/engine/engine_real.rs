@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cocoon_worker::engine::{
-    Constraint, Engine, EngineError, EngineEvent, EngineStartError, FinishReason, Job, Usage,
-    model_digest,
+    self, Constraint, Engine, EngineConfig, EngineError, EngineEvent, EngineStartError,
+    FinishReason, Job, Manifest, Usage,
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -49,6 +49,13 @@ fn config(models: &Path, more: &str) -> String {
 pub(crate) async fn demo(more: &str) -> (Running, TempDir) {
     let models = tempfile::tempdir().expect("a temporary folder");
     (start(&config(models.path(), more)).await, models)
+}
+
+/// The manifest of the model in a folder, as `cocoon-worker manifest` tells it.
+pub(crate) async fn manifest(folder: &Path) -> Manifest {
+    let text = format!("kind = 'mistralrs'\nmodel = '{}'", folder.display());
+    let config: EngineConfig = toml::from_str(&text).expect("a valid engine");
+    engine::manifest(&config).await.expect("a folder of a model").manifest
 }
 
 /// A job that goes on until its limit: both end tokens are out of reach.
@@ -103,8 +110,9 @@ async fn greedy_answers_end_by_themselves_with_true_counts() {
 
     let card = running.engine.models().remove(0);
     assert_eq!((card.name.as_str(), card.context_length, card.is_demo), ("tiny-demo", 2048, true));
-    let unpacked = model_digest(&models.path().join("tiny-demo"), "mistral.rs 0.8.1").unwrap();
-    assert_eq!(card.manifest_digest, unpacked);
+    let told = manifest(&models.path().join("tiny-demo")).await;
+    assert_eq!(card.manifest_digest, told.digest());
+    assert!(told.document().contains("\"name\":\"tokenizer.json\""));
     assert!(running.engine.is_ready());
 }
 

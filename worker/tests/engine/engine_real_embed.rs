@@ -7,12 +7,12 @@ use std::sync::Arc;
 use cocoon_primitives::ModelKind;
 use cocoon_worker::engine::{
     EMBED_INPUTS_MAX, EmbedInput, Engine, EngineError, EngineEvent, EngineStartError, FinishReason,
-    Input, Job, Usage, model_digest,
+    Input, Job, Usage,
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::engine_real::{child, demo, engine_bin};
+use crate::engine_real::{child, demo, engine_bin, manifest};
 use crate::support::{Running, ask, collect, job, start, try_start, until};
 
 pub(crate) const MODEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../models/tiny-embed");
@@ -95,10 +95,10 @@ async fn the_shipped_model_knows_what_is_near() {
     let card = running.engine.models().remove(0);
     assert_eq!((card.name.as_str(), card.kind), ("tiny-embed", ModelKind::Embedding));
     assert_eq!((card.is_demo, card.context_length, card.engine), (true, 512, "mistralrs"));
-    let digest = model_digest(Path::new(MODEL), "mistral.rs 0.8.1");
+    let digest = manifest(Path::new(MODEL)).await.digest();
     // The note beside the files is not part of what is shipped.
-    assert_ne!(card.manifest_digest, digest.unwrap());
-    assert_eq!(card.manifest_digest, model_digest(copy().path(), "mistral.rs 0.8.1").unwrap());
+    assert_ne!(card.manifest_digest, digest);
+    assert_eq!(card.manifest_digest, manifest(copy().path()).await.digest());
 
     let asked = [
         "What is the capital of France?",

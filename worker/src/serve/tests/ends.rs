@@ -227,7 +227,7 @@ async fn silence_is_filled_with_heartbeats() {
     assert!(!rest.is_empty() && rig.outbox.len() == 1);
 }
 
-fn any_event() -> impl Strategy<Value = EngineEvent> {
+pub(super) fn any_event() -> impl Strategy<Value = EngineEvent> {
     let text = "[a-zé\\n\"]{0,6}";
     let usage = (any::<u64>(), any::<u64>(), 0_u64..300, any::<u64>()).prop_map(
         |(prompt, cached, completion, reasoning)| Usage { prompt, cached, completion, reasoning },
