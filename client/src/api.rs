@@ -48,16 +48,17 @@ impl Refusal {
 
 impl Api {
     pub(crate) fn new(base_url: Url, credential: Option<String>) -> Result<Self, CliError> {
-        let is_token = |key: &String| key.bytes().all(|b| b.is_ascii_graphic());
-        if credential.as_ref().is_some_and(|key| !is_token(key)) {
-            return Err(CliError::Argument {
-                what: "the API key",
-                reason: "it has characters that no key has".into(),
-            });
-        }
+        credential.as_deref().map_or(Ok(()), check_credential)?;
         let http = builder(&base_url).timeout(CALL_TIMEOUT).build();
         let http = http.map_err(|error| unreachable(&base_url, error))?;
         Ok(Self { http, base_url, credential })
+    }
+
+    /// The same gateway as another principal; connections are shared.
+    pub(crate) fn with_credential(&self, credential: &str) -> Result<Self, CliError> {
+        check_credential(credential)?;
+        let (http, base_url) = (self.http.clone(), self.base_url.clone());
+        Ok(Self { http, base_url, credential: Some(credential.to_owned()) })
     }
 
     pub(crate) fn base_url(&self) -> &Url {
@@ -135,6 +136,16 @@ impl Api {
             body.extend_from_slice(&piece);
         }
         Ok(body)
+    }
+}
+
+fn check_credential(key: &str) -> Result<(), CliError> {
+    match key.bytes().all(|b| b.is_ascii_graphic()) {
+        true => Ok(()),
+        false => Err(CliError::Argument {
+            what: "the API key",
+            reason: "it has characters that no key has".into(),
+        }),
     }
 }
 

@@ -4,11 +4,11 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::command::{attest, chat, keys, login, receipt, usage, wallet};
+use crate::command::{attest, chat, keys, login, policy, proxy, receipt, usage, wallet};
 
 const AFTER_HELP: &str = "\
 Exit codes:
-  0  done; for `receipt verify` and `attest verify`: it is accepted
+  0  done; for `receipt verify`, `receipt audit` and `attest`: it is accepted
   1  wrong usage, unusable input, or a file that cannot be read or written
   2  refused: by the gateway, or by verification
   3  the gateway cannot be reached, or the connection broke
@@ -71,7 +71,12 @@ pub(crate) enum Command {
     /// Fetch and verify receipts
     #[command(subcommand)]
     Receipt(receipt::ReceiptCommand),
-    /// Judge a vendor's evidence
+    /// Judge evidence: from files, or a gateway's
     #[command(subcommand)]
     Attest(attest::AttestCommand),
+    /// Make, sign and check the policy of a gateway or of your own
+    #[command(subcommand)]
+    Policy(policy::PolicyCommand),
+    /// Serve OpenAI's API on this machine, sealed to attested workers
+    Proxy(proxy::ProxyArgs),
 }

@@ -6,6 +6,8 @@ pub(crate) mod chat;
 pub(crate) mod keys;
 pub(crate) mod login;
 pub(crate) mod models;
+pub(crate) mod policy;
+pub(crate) mod proxy;
 pub(crate) mod receipt;
 pub(crate) mod usage;
 pub(crate) mod wallet;
@@ -25,6 +27,8 @@ pub(crate) async fn run(cli: Cli) -> Result<(), CliError> {
         Command::Balance => balance::run(&context).await,
         Command::Usage(args) => usage::run(&context, args).await,
         Command::Receipt(command) => receipt::run(&context, command).await,
-        Command::Attest(command) => attest::run(&context, &command),
+        Command::Attest(command) => attest::run(&context, command).await,
+        Command::Policy(command) => policy::run(&context, &command),
+        Command::Proxy(args) => proxy::run(&context, args).await,
     }
 }

@@ -21,6 +21,8 @@ pub(crate) struct Context {
     pub(crate) as_json: bool,
     pub(crate) wallet_path: PathBuf,
     pub(crate) profile_path: PathBuf,
+    /// Where files of this user's are, as far as no argument names another place.
+    pub(crate) home: PathBuf,
     base_url: Option<String>,
     api_key: Option<String>,
 }
@@ -41,6 +43,7 @@ impl Context {
             as_json: global.json,
             wallet_path: global.wallet.unwrap_or_else(|| home.join("wallet.json")),
             profile_path: global.profile.unwrap_or_else(|| home.join("profile.json")),
+            home,
             base_url: global.base_url,
             api_key: global.api_key.filter(|key| !key.is_empty()),
         })
@@ -57,6 +60,11 @@ impl Context {
             None => Profile::read(&self.profile_path)?,
         };
         Api::new(self.url(profile.as_ref())?, None)
+    }
+
+    /// The key that was given, which is no session's token.
+    pub(crate) fn api_key(&self) -> Option<&str> {
+        self.api_key.as_deref()
     }
 
     /// The API as whoever the key or the session says.

@@ -25,6 +25,10 @@ pub(crate) enum CliError {
     Receipt(#[source] FileError),
     #[error("evidence refused: {reason}")]
     Evidence { code: &'static str, reason: String },
+    #[error("audit refused: {reason}")]
+    Audit { code: &'static str, reason: String },
+    #[error("policy refused:\n  {reason}")]
+    Policy { code: &'static str, reason: String },
     #[error("cannot reach {base_url}")]
     Unreachable { base_url: String, source: reqwest::Error },
     #[error("the answer broke off before its end: {reason}")]
@@ -42,7 +46,11 @@ impl CliError {
             | Self::NoCredential { .. }
             | Self::Output(_)
             | Self::Answer(_) => 1,
-            Self::Refused(_) | Self::Receipt(_) | Self::Evidence { .. } => 2,
+            Self::Refused(_)
+            | Self::Receipt(_)
+            | Self::Evidence { .. }
+            | Self::Audit { .. }
+            | Self::Policy { .. } => 2,
             Self::Unreachable { .. } | Self::BrokenOff { .. } => 3,
         }
     }
@@ -58,6 +66,8 @@ impl CliError {
             Self::Refused(_) => "refused",
             Self::Receipt(_) => "receipt",
             Self::Evidence { .. } => "evidence",
+            Self::Audit { .. } => "audit",
+            Self::Policy { .. } => "policy",
             Self::Unreachable { .. } => "unreachable",
             Self::BrokenOff { .. } => "broken_off",
             Self::Answer(_) => "answer",
@@ -86,15 +96,18 @@ impl CliError {
             Self::Answer(_) => {
                 Some("check that --base-url names a Cocoon gateway of this version".into())
             }
-            Self::Receipt(_) => Some(
-                "do not rely on it; keep the file and show it to the gateway's operator".into(),
+            Self::Receipt(_) | Self::Audit { .. } => Some(
+                "do not rely on it; keep what you have and show it to the gateway's operator"
+                    .into(),
             ),
             Self::Evidence { .. } => {
                 Some("do not rely on what made it; --json lists every check".into())
             }
-            Self::Argument { .. } | Self::File { .. } | Self::Content { .. } | Self::Output(_) => {
-                None
-            }
+            Self::Argument { .. }
+            | Self::File { .. }
+            | Self::Content { .. }
+            | Self::Policy { .. }
+            | Self::Output(_) => None,
         }
     }
 
@@ -110,7 +123,9 @@ impl CliError {
                 FileError::Assurance => "assurance",
                 FileError::Opening => "opening",
             }),
-            Self::Evidence { code, .. } => Some(code),
+            Self::Evidence { code, .. } | Self::Audit { code, .. } | Self::Policy { code, .. } => {
+                Some(code)
+            }
             _ => None,
         }
     }

@@ -14,6 +14,7 @@ mod output;
 mod private_file;
 mod profile;
 mod time;
+mod trust;
 mod wallet_file;
 
 use std::process::ExitCode;

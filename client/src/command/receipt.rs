@@ -1,5 +1,6 @@
 //! `cocoon receipt`: fetch a receipt, and check one without a network.
 
+mod audit;
 mod verify;
 
 use std::path::{Path, PathBuf};
@@ -31,9 +32,11 @@ pub(crate) enum ReceiptCommand {
     },
     /// Check a receipt's signatures and charge, offline
     Verify(verify::VerifyArgs),
+    /// Check all receipts of a folder, and how they hang together, offline
+    Audit(audit::AuditArgs),
 }
 
-pub(crate) use verify::{charge, check};
+pub(crate) use verify::{charge, check, key_of};
 
 pub(crate) async fn run(context: &Context, command: ReceiptCommand) -> Result<(), CliError> {
     match command {
@@ -49,6 +52,7 @@ pub(crate) async fn run(context: &Context, command: ReceiptCommand) -> Result<()
             }
         }
         ReceiptCommand::Verify(args) => verify::run(context, &args),
+        ReceiptCommand::Audit(args) => audit::run(context, &args),
     }
 }
 

@@ -99,7 +99,7 @@ async fn what_cannot_be_judged_is_1() {
         (file, &[][..], "--collateral"),
         (file, &["--collateral", file], "it is not collateral in JSON"),
         (file, &["--collateral", "/nowhere"], "cannot read /nowhere"),
-        (file, &["--policy", file], "not supported yet"),
+        (file, &["--policy", file], "is not usable"),
         (file, &["--nonce", "xyz"], "--nonce"),
         (file, &["--nonce", ""], "--nonce"),
         (file, &["--at", "yesterday"], "--at"),

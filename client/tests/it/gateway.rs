@@ -26,7 +26,10 @@ fn request_id() -> RequestId {
 }
 
 /// Serves `router` while the test runs.
-async fn with_peer<F: Future<Output = ()>>(router: Router, test: impl FnOnce(String) -> F) {
+pub(crate) async fn with_peer<F: Future<Output = ()>>(
+    router: Router,
+    test: impl FnOnce(String) -> F,
+) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let url = format!("http://{}", listener.local_addr().expect("it is bound"));
     tokio::select! {

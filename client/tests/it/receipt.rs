@@ -1,8 +1,8 @@
 //! `cocoon receipt verify`, offline.
 
 use cocoon_attest::receipt::{
-    Finish, LeaseFacts, PriceRow, ReceiptDraft, ReceiptFile, ReceiptFileParts, ReceiptKey, Terms,
-    Usage, batch,
+    Finish, LeaseFacts, Opening, PriceRow, ReceiptDraft, ReceiptFile, ReceiptFileParts, ReceiptKey,
+    ReceiptSigner, SignedReceipt, Terms, Usage, batch,
 };
 use cocoon_primitives::{
     Assurance, Digest, LeaseId, Nano, RequestId, Timestamp, TokenPrice, WalletAddress,
@@ -15,7 +15,7 @@ use crate::cocoon::Home;
 /// 10 fresh prompt tokens, 2 cached ones and 5 generated ones, at 50, 25 and 200 nano each.
 const CHARGE_NANO: u64 = 10 * 50 + 2 * 25 + 5 * 200;
 
-fn gateway_key() -> SigningKey {
+pub(crate) fn gateway_key() -> SigningKey {
     SigningKey::from_bytes(&[5; 32])
 }
 
@@ -23,8 +23,24 @@ fn price(nano_per_token: u64) -> TokenPrice {
     TokenPrice::per_million(Nano::new(nano_per_token * 1_000_000).expect("a small price"))
 }
 
+/// A worker that signs receipts one after the other.
+pub(crate) fn signer(seed: u8) -> ReceiptSigner {
+    let digest = Digest::from_bytes([1; 32]);
+    ReceiptKey::from_seed(&[seed; 32]).signer(LeaseFacts {
+        lease_id: LeaseId::from_bytes([1; 16]),
+        evidence_digest: digest,
+        policy_digest: digest,
+        assurance: Assurance::Software,
+    })
+}
+
 /// A receipt as a gateway hands it out: third of a batch of five.
 pub(crate) fn receipt_file(request_id: RequestId) -> ReceiptFile {
+    next_file(&signer(4), request_id)
+}
+
+/// The next receipt of a worker.
+pub(crate) fn next_file(signer: &ReceiptSigner, request_id: RequestId) -> ReceiptFile {
     let digest = Digest::from_bytes([1; 32]);
     let terms = Terms {
         pay_commit: [2; 32],
@@ -36,29 +52,30 @@ pub(crate) fn receipt_file(request_id: RequestId) -> ReceiptFile {
         max_completion_tokens: 10,
         not_after: Timestamp::from_seconds(1_790_000_100),
     };
-    let signer = ReceiptKey::from_seed(&[4; 32]).signer(LeaseFacts {
-        lease_id: LeaseId::from_bytes([1; 16]),
-        evidence_digest: digest,
-        policy_digest: digest,
-        assurance: Assurance::Software,
-    });
-    let receipt = signer.sign(ReceiptDraft {
-        request_id,
-        attempt: 1,
-        chat_id: "chatcmpl-1".into(),
-        model: "tiny-demo".parse().expect("a model name"),
-        model_manifest_digest: digest,
-        req_commit: [6; 32],
-        resp_commit: [7; 32],
-        frames: 7,
-        finish: Finish::Stop,
-        usage: Usage { prompt: 12, cached: 2, completion: 5, reasoning: 0 },
-        params_digest: digest,
-        started: Timestamp::from_seconds(1_790_000_000),
-        ended: Timestamp::from_seconds(1_790_000_002),
-        terms,
-        salt: [8; 32],
-    });
+    countersigned(
+        &signer.sign(ReceiptDraft {
+            request_id,
+            attempt: 1,
+            chat_id: "chatcmpl-1".into(),
+            model: "tiny-demo".parse().expect("a model name"),
+            model_manifest_digest: digest,
+            req_commit: [6; 32],
+            resp_commit: [7; 32],
+            frames: 7,
+            finish: Finish::Stop,
+            usage: Usage { prompt: 12, cached: 2, completion: 5, reasoning: 0 },
+            params_digest: digest,
+            started: Timestamp::from_seconds(1_790_000_000),
+            ended: Timestamp::from_seconds(1_790_000_002),
+            terms,
+            salt: [8; 32],
+        }),
+        None,
+    )
+}
+
+/// The file of a receipt, third of a batch of five.
+pub(crate) fn countersigned(receipt: &SignedReceipt, opening: Option<Opening>) -> ReceiptFile {
     let leaf = batch::leaf(&receipt.core, &receipt.signature);
     let leaves = [[9; 32], [10; 32], leaf, [11; 32], [12; 32]];
     let root = batch::merkle_root(&leaves);
@@ -71,7 +88,7 @@ pub(crate) fn receipt_file(request_id: RequestId) -> ReceiptFile {
         gateway_signature: &batch::countersign(&gateway_key(), &root),
         root: &root,
         proof: &batch::proof(&leaves, 2).expect("the leaf is there"),
-        opening: None,
+        opening,
     })
     .expect("the receipt is well formed")
 }

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::Read as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use cocoon_attest::receipt::{FileError, ReceiptCore, ReceiptFile, VerifiedFile, verify_file};
@@ -70,7 +70,7 @@ struct CoreReport {
 
 pub(crate) fn run(context: &Context, args: &VerifyArgs) -> Result<(), CliError> {
     let pinned = args.gateway_key.as_deref().map(key_of).transpose()?;
-    let file = read(args)?;
+    let file = read(&args.file)?;
     let verified = match check(&file, pinned.as_ref()) {
         Err(CliError::Receipt(FileError::Field(field))) => {
             let reason = format!("its field {field} is not valid");
@@ -112,7 +112,8 @@ pub(crate) fn charge(core: &ReceiptCore) -> Nano {
     cocoon_metering::charge(&price, &usage)
 }
 
-fn key_of(text: &str) -> Result<[u8; 32], CliError> {
+/// A receipt key from its hex.
+pub(crate) fn key_of(text: &str) -> Result<[u8; 32], CliError> {
     let mut key = [0; 32];
     hex::decode_to_slice(text, &mut key).map_err(|_| CliError::Argument {
         what: "--gateway-key",
@@ -121,17 +122,18 @@ fn key_of(text: &str) -> Result<[u8; 32], CliError> {
     Ok(key)
 }
 
-fn read(args: &VerifyArgs) -> Result<ReceiptFile, CliError> {
-    let failed = |source| CliError::File { action: "read", path: args.file.clone(), source };
+/// A receipt's file, or standard input for `-`.
+pub(super) fn read(path: &Path) -> Result<ReceiptFile, CliError> {
+    let failed = |source| CliError::File { action: "read", path: path.into(), source };
     let mut bytes = Vec::new();
-    if args.file.as_os_str() == "-" {
+    if path.as_os_str() == "-" {
         std::io::stdin().take(FILE_BYTES_MAX).read_to_end(&mut bytes).map_err(failed)?;
     } else {
-        let file = File::open(&args.file).map_err(failed)?;
+        let file = File::open(path).map_err(failed)?;
         file.take(FILE_BYTES_MAX).read_to_end(&mut bytes).map_err(failed)?;
     }
     serde_json::from_slice(&bytes).map_err(|error| CliError::Content {
-        path: args.file.clone(),
+        path: path.into(),
         reason: format!("it is not a receipt file ({error})"),
     })
 }
