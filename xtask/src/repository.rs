@@ -58,15 +58,19 @@ impl Repository {
     /// The folders of the workspace's members, with the names of their packages.
     pub(crate) fn members(&self) -> anyhow::Result<Vec<(String, String)>> {
         let manifests = self.paths.iter().filter_map(|path| path.strip_suffix("/Cargo.toml"));
-        manifests
-            .map(|folder| {
-                let manifest = self.toml(&format!("{folder}/Cargo.toml"))?;
-                let name = manifest.get("package").and_then(|package| package.get("name"));
-                let name = name.and_then(toml::Value::as_str);
-                let name = name.with_context(|| format!("{folder} has no package name"))?;
-                Ok((folder.to_owned(), name.to_owned()))
-            })
-            .collect()
+        let mut members = Vec::new();
+        for folder in manifests {
+            let manifest = self.toml(&format!("{folder}/Cargo.toml"))?;
+            if manifest.contains_key("workspace") {
+                // A workspace of its own.
+                continue;
+            }
+            let name = manifest.get("package").and_then(|package| package.get("name"));
+            let name = name.and_then(toml::Value::as_str);
+            let name = name.with_context(|| format!("{folder} has no package name"))?;
+            members.push((folder.to_owned(), name.to_owned()));
+        }
+        Ok(members)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::repository::Repository;
 
-const PURE: [&str; 9] = [
+const PURE: [&str; 10] = [
     "cocoon-primitives",
     "cocoon-openai-wire",
     "cocoon-uplink-wire",
@@ -11,6 +11,7 @@ const PURE: [&str; 9] = [
     "cocoon-attest",
     "cocoon-ledger",
     "cocoon-metering",
+    "cocoon-seal",
     "cocoon-fleet",
 ];
 
