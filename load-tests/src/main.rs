@@ -2,7 +2,7 @@
 //!
 //! `run` is an open loop against any URL. `chaos` starts a gateway and workers, kills them while requests run, and
 //! then compares what clients saw with what the ledger says. Both are bounded in count and time, and send only to the
-//! address they are given or to loopback.
+//! address they are given or to loopback. `costs` measures cryptography alone; it needs the feature `soft-tee`.
 
 use std::process::ExitCode;
 
@@ -10,6 +10,8 @@ use clap::{Parser, Subcommand};
 
 mod call;
 mod chaos;
+#[cfg(feature = "soft-tee")]
+mod costs;
 mod open_loop;
 mod plan;
 mod record;
@@ -28,6 +30,9 @@ enum Command {
     Run(run::Options),
     /// Start a gateway and two workers, kill them under load, and check that the ledger is exact
     Chaos(chaos::Options),
+    /// Measure what attestation and sealing cost on this machine; print a table
+    #[cfg(feature = "soft-tee")]
+    Costs(costs::Options),
 }
 
 fn main() -> anyhow::Result<ExitCode> {
@@ -37,6 +42,8 @@ fn main() -> anyhow::Result<ExitCode> {
         match arguments.command {
             Command::Run(options) => run::run(options).await,
             Command::Chaos(options) => chaos::run(options).await,
+            #[cfg(feature = "soft-tee")]
+            Command::Costs(options) => costs::run(&options),
         }
     })
 }

@@ -14,6 +14,15 @@ use serde_json::Value;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, timeout};
 
+/// What the gateway's policy says before the software TEE's own sections.
+const POLICY_HEAD: &str = r#"schema = 1
+version = 1
+not_after = "2999-01-01T00:00:00Z"
+mode = "development"
+lease_seconds = 600
+insecure_any_model = true
+"#;
+
 /// Where the programs under test are, and how the scripted engine paces itself.
 #[derive(Debug, Clone)]
 pub(crate) struct Programs {
@@ -48,8 +57,10 @@ impl Stack {
         };
         let tee = stack.dir.join("softtee");
         stack.command("cocoon-worker", &["soft-tee", "init", path_text(&tee)?]).await?;
-        let root = fs::read_to_string(tee.join("root.pub")).context("failed to read root.pub")?;
-        fs::write(stack.dir.join("gateway.toml"), stack.gateway_config(root.trim()))?;
+        let rows = fs::read_to_string(tee.join("policy.rows.toml"))
+            .context("failed to read policy.rows.toml")?;
+        fs::write(stack.dir.join("policy.toml"), format!("{POLICY_HEAD}{rows}"))?;
+        fs::write(stack.dir.join("gateway.toml"), stack.gateway_config())?;
         stack.start_gateway().await?;
         for index in 0..workers {
             fs::write(stack.dir.join(format!("worker-{index}.toml")), stack.worker_config(index)?)?;
@@ -166,7 +177,7 @@ impl Stack {
             .with_context(|| format!("failed to start {program}"))
     }
 
-    fn gateway_config(&self, software_root: &str) -> String {
+    fn gateway_config(&self) -> String {
         let (dir, api, uplink) = (self.dir.display(), self.api_port, self.uplink_port);
         format!(
             r#"mode = "development"
@@ -181,9 +192,8 @@ listen = "127.0.0.1:0"
 domains = ["localhost"]
 network = "-3"
 [attestation]
-insecure_allow_software_tee = true
-software_roots = ["{software_root}"]
-lease_seconds = 600
+policy = "{dir}/policy.toml"
+unsigned_policy = true
 [limits]
 request_timeout_ms = 15000
 [[model]]
@@ -218,7 +228,7 @@ interval_ms = {interval_ms}
 first_token_ms = 20
 [evidence]
 kind = "software"
-software_root_key = "{dir}/softtee/root.key"
+software_tee = "{dir}/softtee"
 [telemetry]
 "#
         ))
