@@ -64,8 +64,8 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
 }
 
 fn row(what: &str, took: Duration) {
-    let micros = took.as_micros();
-    println!("| {what} | {}.{:03} ms |", micros / 1000, micros % 1000);
+    let nanos = took.as_nanos();
+    println!("| {what} | {}.{} µs |", nanos / 1000, nanos / 100 % 10);
 }
 
 /// The median over rounds of what `measure` says that one took.
