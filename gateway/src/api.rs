@@ -27,6 +27,7 @@ use serde_json::json;
 
 use crate::auth::{Authenticator, KeyTable, SignIn, Throttle};
 use crate::dispatch::Dispatcher;
+use crate::ear::EarSigner;
 use crate::edge::body::{BodyBudget, BodyLimits};
 use crate::edge::problem::{Problem, RouteProblem};
 use crate::edge::share::{self, Shares};
@@ -135,6 +136,7 @@ parts! {
     body_limits: BodyLimits,
     clock: Arc<dyn Clock>,
     dispatcher: Arc<Dispatcher>,
+    ear: Arc<EarSigner>,
     fleet: SharedFleet,
     gateway_key: GatewayKey,
     idempotency: Arc<Idempotency>,

@@ -22,6 +22,7 @@ pub use secret::{KeySecret, masked};
 pub use session::{Session, SessionError, Sessions};
 pub use sign_in::{Challenge, SignIn, SignInError};
 pub use throttle::Throttle;
+pub(crate) use throttle::network;
 pub use uses::record_key_uses;
 
 /// Bytes that nobody can guess.

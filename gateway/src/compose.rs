@@ -28,6 +28,7 @@ use crate::auth::{
 };
 use crate::config::Config;
 use crate::dispatch::{DispatchLimits, DispatchParts, Dispatcher, PriceList};
+use crate::ear::EarSigner;
 use crate::edge::admission::Admission;
 use crate::edge::body::{BodyBudget, BodyLimits};
 use crate::edge::serve::{Site, serve};
@@ -280,6 +281,7 @@ impl Parts<'_> {
             body_limits: BodyLimits { bytes_max: limits.body_bytes, timeout: limits.body_timeout },
             clock: self.clock.clone(),
             dispatcher: self.dispatcher(config, prices, rates.clone(), recounter, jobs),
+            ear: Arc::new(EarSigner::new(&keys.receipt)),
             fleet: self.fleet.clone(),
             gateway_key: GatewayKey(keys.receipt.signing_key().verifying_key().to_bytes()),
             idempotency: self.idempotency(config),

@@ -12,6 +12,7 @@ pub mod cli;
 pub mod compose;
 pub mod config;
 pub mod dispatch;
+pub mod ear;
 pub mod edge;
 pub mod idempotency;
 pub mod jobs;

@@ -3,26 +3,39 @@
 //! A sampled answer is kept while it is forwarded, bounded; before it is settled its text is cut
 //! into tokens by the model's own tokenizer, off the runtime's threads. The worker's count may be
 //! somewhat higher, because text can be cut finer than a tokenizer does and because tokens without
-//! text are counted too ([`allowance`]). Above that the lower count is charged and the worker is in
-//! quarantine: it gets nothing more, and its keys are refused.
+//! text are counted too ([`allowance`]). Above that the lower count is charged and the worker is
+//! struck. Once that happened to the answers of [`WALLETS`] wallets the worker is in quarantine: it
+//! gets nothing more, and its keys are refused. One client alone cannot bring a worker there.
 //!
 //! Limits: prompts are not counted anew, they are bounded by the body; a sealed answer cannot be
-//! read here; a model without a tokenizer in the configuration is not sampled, nor is a request that
-//! biases tokens, with which a client could make an honest worker cut its text finer than anybody
-//! would.
+//! read here; a model without a tokenizer in the configuration is not sampled, nor is a request
+//! with a say in how its answer's text is cut (`logit_bias`, `stop`, token ids), with which a
+//! client could make an honest worker count more than its text shows; the hidden reasoning of a
+//! response is believed; a count that takes longer than [`WAIT`] is given up, and no answer waits
+//! longer for it. Who holds several wallets and knows text that a model cuts much finer than its
+//! tokenizer can still have a worker suspected.
 
+mod suspects;
 mod text;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use cocoon_openai_wire::endpoint::Endpoint;
-use cocoon_primitives::ModelName;
+use cocoon_openai_wire::peek::Peek;
+use cocoon_primitives::{ModelName, WalletAddress, WorkerId};
 use tokenizers::Tokenizer;
 
-use text::Spoken;
+use suspects::Suspects;
+use text::{Kind, Spoken};
+
+pub(crate) use suspects::WALLETS;
+
+/// How long the end of an answer waits for its count.
+pub(crate) const WAIT: Duration = Duration::from_millis(100);
 
 /// A sample that grows over this is given up.
 const SAMPLE_BYTES_MAX: usize = 2 << 20;
@@ -34,8 +47,8 @@ const TOKENIZER_BYTES_MAX: u64 = 64 << 20;
 const CHOICE_ALLOWANCE: u64 = 16;
 /// The same of one tool call: the marks and keys around it.
 const CALL_ALLOWANCE: u64 = 32;
-/// What makes a request unfit.
-const BIAS: &[u8] = b"\"logit_bias\"";
+/// All calls together have no more of it than so many times their text, and one call's.
+const CALL_ALLOWANCE_FACTOR: u64 = 4;
 
 /// Which models are recounted, and how often.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -62,6 +75,7 @@ pub struct Recounter {
     one_in: u32,
     tokenizers: HashMap<ModelName, Arc<Tokenizer>>,
     places: Arc<()>,
+    suspects: Mutex<Suspects>,
 }
 
 /// The payloads of one sampled answer, as far as they were forwarded.
@@ -69,6 +83,8 @@ pub struct Recounter {
 pub struct Sample {
     payloads: Vec<Bytes>,
     bytes: usize,
+    /// As the request asked.
+    choices: u32,
     /// It is kept for as long as a place is.
     _place: Arc<()>,
 }
@@ -87,12 +103,13 @@ impl Recounter {
     pub fn load(config: &RecountConfig) -> Result<Self, RecountError> {
         let load = |(name, path): &(ModelName, PathBuf)| Ok((name.clone(), Arc::new(read(path)?)));
         let tokenizers = config.tokenizers.iter().map(load).collect::<Result<_, _>>()?;
-        Ok(Self { one_in: config.one_in, tokenizers, places: Arc::new(()) })
+        let (one_in, places, suspects) = (config.one_in, Arc::new(()), Mutex::default());
+        Ok(Self { one_in, tokenizers, places, suspects })
     }
 
     /// A sample to fill, for the few requests that are drawn.
-    pub fn draw(&self, model: &ModelName, request: &[u8]) -> Option<Sample> {
-        if self.one_in == 0 || !self.tokenizers.contains_key(model) {
+    pub fn draw(&self, model: &ModelName, request: &Peek<'_>) -> Option<Sample> {
+        if self.one_in == 0 || !self.tokenizers.contains_key(model) || request.has_uneven_text {
             return None;
         }
         if Arc::strong_count(&self.places) > SAMPLES_MAX {
@@ -103,40 +120,49 @@ impl Recounter {
         if !u32::from_be_bytes(random).is_multiple_of(self.one_in) {
             return None;
         }
-        if memchr::memmem::find(request, BIAS).is_some() {
-            return None;
-        }
-        Some(Sample { payloads: Vec::new(), bytes: 0, _place: Arc::clone(&self.places) })
+        let (choices, place) = (request.choices, Arc::clone(&self.places));
+        Some(Sample { payloads: Vec::new(), bytes: 0, choices, _place: place })
     }
 
-    /// Counts a sample; `None` where it is not readable or leaves out what was generated. Works as
-    /// long as the text is.
+    /// Counts a sample; `None` where it is not readable. `reasoning` is what the worker claims of
+    /// it: only a response may keep that to itself. Works as long as the text is.
     pub fn count(
         &self,
         model: &ModelName,
         endpoint: Endpoint,
         is_streamed: bool,
-        has_reasoning: bool,
+        reasoning: u64,
         sample: &Sample,
     ) -> Option<Recount> {
         let tokenizer = self.tokenizers.get(model)?;
-        let spoken = Spoken::read(endpoint, is_streamed, &sample.payloads)?;
-        if has_reasoning && !spoken.has_reasoning {
-            return None;
-        }
-        let mut counted: u64 = 0;
-        for text in spoken.texts.values() {
+        let spoken = Spoken::read(endpoint, is_streamed, sample.choices, &sample.payloads)?;
+        let (mut counted, mut of_calls): (u64, u64) = (0, 0);
+        for ((_, kind, _), text) in &spoken.texts {
             let encoding = tokenizer.encode_fast(text.as_str(), false).ok()?;
-            counted = counted.saturating_add(u64::try_from(encoding.len()).ok()?);
+            let tokens = u64::try_from(encoding.len()).ok()?;
+            counted = counted.saturating_add(tokens);
+            if *kind == Kind::Call {
+                of_calls = of_calls.saturating_add(tokens);
+            }
         }
-        Some(Recount { counted, most: counted.saturating_add(allowance(counted, &spoken)) })
+        let hidden = if endpoint == Endpoint::Responses { reasoning } else { 0 };
+        let allowance = allowance(counted, of_calls, &spoken).saturating_add(hidden);
+        Some(Recount { counted, most: counted.saturating_add(allowance) })
+    }
+
+    /// Notes that `worker` claimed too much of this wallet; true once enough wallets saw that.
+    pub(crate) fn suspect(&self, worker: WorkerId, wallet: WalletAddress) -> bool {
+        let mut suspects = self.suspects.lock().unwrap_or_else(PoisonError::into_inner);
+        suspects.note(worker, wallet)
     }
 }
 
 /// Half of the text's tokens, and what has no text.
-fn allowance(counted: u64, spoken: &Spoken) -> u64 {
-    let choices = CHOICE_ALLOWANCE.saturating_mul(spoken.choices);
-    counted / 2 + choices.saturating_add(CALL_ALLOWANCE.saturating_mul(spoken.calls))
+fn allowance(counted: u64, of_calls: u64, spoken: &Spoken) -> u64 {
+    let choices = CHOICE_ALLOWANCE.saturating_mul(spoken.choices());
+    let calls = CALL_ALLOWANCE.saturating_mul(spoken.calls());
+    let calls_most = CALL_ALLOWANCE.saturating_add(CALL_ALLOWANCE_FACTOR.saturating_mul(of_calls));
+    (counted / 2).saturating_add(choices).saturating_add(calls.min(calls_most))
 }
 
 impl Sample {

@@ -53,6 +53,8 @@ pub struct ModelCard {
     pub embedding_dimensions: Option<u32>,
     /// Prompt and completion together.
     pub context_length: u32,
+    /// Whether a job's `Started` says how long its prompt is. An engine by URL may not.
+    pub counts_prompts: bool,
     /// SHA-256 of the model's [`Manifest`]: its files, and the settings that shape its answers.
     pub manifest_digest: [u8; 32],
     /// `mistralrs`, `openai-upstream` or `scripted`.

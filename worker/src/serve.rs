@@ -6,7 +6,8 @@
 //! endpoint), and answers with an [`UplinkBody`] that runs the jobs (`fanout`), counts (`tally`),
 //! renders their events into the client's final bytes (`transcript`) inside frames (`body`), signs
 //! the receipt (`record`) and pads what would show lengths (`padding`). A stream of several prompts
-//! is held back until the engine has taken them all (`held`). What cannot be served is a `refusal`:
+//! is held back until the engine has taken them all (`held`), and no prompt is longer than what was
+//! reserved for it (`room`). What cannot be served is a `refusal`:
 //! OpenAI's error object under a real status; `unserved` lists the parameters of which that is so.
 //! A request that is sealed to this worker takes the same way between being opened and having its
 //! frames sealed (`sealed`).
@@ -36,6 +37,7 @@ mod plan;
 mod record;
 mod refusal;
 mod responses;
+mod room;
 mod sealed;
 mod tally;
 mod tools;
@@ -66,6 +68,7 @@ pub use self::limits::Limits;
 use self::plan::{Plan, Shape};
 use self::record::{Record, RecordParts};
 use self::refusal::{Refusal, SEALED_TYPE};
+use self::room::PromptRoom;
 use self::sealed::{Replays, Sealed, Sealing, Wrapping};
 use self::tally::Tally;
 use self::transcript::Transcript;
@@ -141,8 +144,12 @@ impl Surface {
         let own_head = head.clone();
         let read =
             move || plan::read(endpoint, &opened, &own_head, sealed_head.as_ref(), cards, &limits);
-        let (card, mut plan) = unhurried(body, read).await?;
-        let span = span(endpoint, &head, &plan, &card);
+        let is_sealed = sealing.is_some();
+        let (card, mut plan, room) = unhurried(body, read).await?;
+        room.check_unread()?;
+        // Traces leave this machine, so they say of a sealed body nothing that its head does not.
+        let tokens_max = if is_sealed { head.tokens_max } else { plan.limit };
+        let span = span(endpoint, &head, tokens_max, &card);
         propagation::set_remote_parent(&span, request.headers());
         let parts = RecordParts {
             lease: Arc::clone(lease),
@@ -157,13 +164,14 @@ impl Surface {
             started: now,
         };
         let record = unhurried(body, move || Record::open(parts)).await?;
-        self.answer(plan, record, span.clone(), sealing).instrument(span).await
+        self.answer(plan, room, record, span.clone(), sealing).instrument(span).await
     }
 
     /// Starts the engine and waits for its first word.
     async fn answer(
         &self,
         plan: Plan,
+        room: PromptRoom,
         record: Record,
         span: tracing::Span,
         sealing: &mut Option<Sealing>,
@@ -174,8 +182,14 @@ impl Surface {
         let (engine, width) = (Arc::clone(&self.engine), self.limits.choices_in_flight);
         let deadline = Instant::now() + record.left();
         let refused = |error| Refusal::from(error).about(words);
-        jobs.question(&*engine).await.map_err(refused)?;
+        let questioned = jobs.question(&*engine).await.map_err(refused)?;
+        if prompts > 1 {
+            room.check(questioned)?;
+        }
         let mut fanout = Fanout::start(engine, jobs, width, deadline).map_err(refused)?;
+        if let Some(sealing) = sealing {
+            sealing.keep();
+        }
         let first = match fanout.first().await {
             EngineEvent::Failed(error) => return Err(refused(error)),
             event => event,
@@ -184,11 +198,8 @@ impl Surface {
             EngineEvent::Started { prompt_tokens } => *prompt_tokens,
             _ => None,
         };
-        if prompt.is_some_and(|tokens| tokens > record.prompt_tokens_max()) {
-            return Err(match sealing {
-                Some(_) => Refusal::prompt_over_sealed_limit(),
-                None => Refusal::prompt_over_limit(),
-            });
+        if prompts == 1 || prompt.is_some() {
+            room.check(prompt)?;
         }
         let mut first = vec![first];
         if let Shape::Embeddings(shape) = &shape
@@ -250,7 +261,7 @@ async fn unhurried<T: Send + 'static>(
 }
 
 /// One span for the whole answer. Neither prompt nor completion is ever recorded.
-fn span(endpoint: Endpoint, head: &Head, plan: &Plan, card: &ModelCard) -> tracing::Span {
+fn span(endpoint: Endpoint, head: &Head, tokens_max: u32, card: &ModelCard) -> tracing::Span {
     use tracing::field::Empty;
     let operation = match endpoint {
         Endpoint::ChatCompletions | Endpoint::Responses => semconv::OPERATION_CHAT,
@@ -265,7 +276,7 @@ fn span(endpoint: Endpoint, head: &Head, plan: &Plan, card: &ModelCard) -> traci
         { semconv::GEN_AI_OPERATION_NAME } = operation,
         { semconv::GEN_AI_PROVIDER_NAME } = semconv::PROVIDER,
         { semconv::GEN_AI_REQUEST_MODEL } = card.name.as_str(),
-        { semconv::GEN_AI_REQUEST_MAX_TOKENS } = plan.limit,
+        { semconv::GEN_AI_REQUEST_MAX_TOKENS } = tokens_max,
         { semconv::GEN_AI_RESPONSE_ID } = Empty,
         { semconv::GEN_AI_RESPONSE_MODEL } = card.name.as_str(),
         { semconv::GEN_AI_RESPONSE_FINISH_REASONS } = Empty,

@@ -10,8 +10,12 @@
 mod devices;
 mod guest;
 mod parts;
+mod roots;
 
 pub use parts::MessageParts;
+pub use roots::SoftwareRootsUsed;
+
+use std::collections::BTreeSet;
 
 use cocoon_primitives::{Assurance, Digest, Timestamp, WalletAddress, WorkerId};
 
@@ -41,6 +45,30 @@ impl Platform {
             Self::Snp(_) => "snp",
         }
     }
+
+    /// Whether it is the same image on the same machine, as hardware sees that: the part of a platform that
+    /// no running guest changes.
+    fn is_same_guest(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Tdx(one), Self::Tdx(two)) => {
+                let machine = |claims: &tdx::Claims| (claims.ppid, claims.fmspc);
+                let image = |claims: &tdx::Claims| {
+                    [claims.mr_td, claims.rtmr0, claims.rtmr1, claims.rtmr2, claims.rtmr3]
+                };
+                let owner = |claims: &tdx::Claims| {
+                    [claims.mr_config_id, claims.mr_owner, claims.mr_owner_config]
+                };
+                machine(one) == machine(two) && image(one) == image(two) && owner(one) == owner(two)
+            }
+            (Self::Snp(one), Self::Snp(two)) => {
+                let guest = |claims: &snp::Claims| {
+                    (claims.chip_id, claims.product, claims.measurement, claims.host_data)
+                };
+                guest(one) == guest(two)
+            }
+            (Self::Tdx(_), Self::Snp(_)) | (Self::Snp(_), Self::Tdx(_)) => false,
+        }
+    }
 }
 
 /// What one evidence message proved.
@@ -48,6 +76,8 @@ impl Platform {
 pub struct Appraised {
     /// Software as soon as a key of our own stands behind any part.
     pub assurance: Assurance,
+    /// Whose signatures stood for the software's parts.
+    pub software_roots: SoftwareRootsUsed,
     pub platform: Platform,
     /// GPUs and switches, in the order of the message.
     pub devices: Vec<nvidia::Claims>,
@@ -67,6 +97,23 @@ pub struct Appraised {
     pub policy_digest: Digest,
     /// When the first certificate or collateral that it rests on ends.
     pub collateral_until: Timestamp,
+}
+
+impl Appraised {
+    /// Whether both are of one guest with one set of keys and devices: what a renewal must not change.
+    pub(crate) fn is_same_worker(&self, other: &Self) -> bool {
+        let devices = |appraised: &Self| {
+            let serials = appraised.devices.iter().map(|device| device.device_serial.clone());
+            serials.collect::<BTreeSet<_>>()
+        };
+        self.platform.is_same_guest(&other.platform)
+            && self.worker_id == other.worker_id
+            && self.hpke_key == other.hpke_key
+            && self.tls_spki_sha256 == other.tls_spki_sha256
+            && self.assurance == other.assurance
+            && self.workload.gpu_count == other.workload.gpu_count
+            && devices(self) == devices(other)
+    }
 }
 
 /// Everything that anybody can check of a message without having been on the connection.
@@ -126,6 +173,7 @@ pub(crate) fn judge(
     let devices = devices::judge(&unverified_devices, workload.gpu_count, &nonce, policy, now)?;
     Ok(Appraised {
         assurance: if is_software { Assurance::Software } else { Assurance::Hardware },
+        software_roots: SoftwareRootsUsed::of(message.evidence.kind, &unverified_devices, policy),
         platform: guest.platform,
         devices,
         workload,

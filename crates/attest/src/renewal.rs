@@ -24,7 +24,7 @@ pub enum RenewalFault {
     Policy,
     #[error("the signature does not verify")]
     Signature,
-    #[error("the new evidence is of another worker or workload")]
+    #[error("the new evidence is of another worker, machine, image or workload")]
     Changed,
     #[error("the policy no longer admits the worker")]
     Refused(#[source] Refusal),
@@ -124,9 +124,11 @@ pub fn answer(
     key.sign(&message(nonce, exporter, lease_id))
 }
 
-/// Prolongs `lease` by evidence that verified anew on the same connection.
+/// Prolongs `lease` by evidence that verified anew on the same connection. `held` is what the evidence
+/// before it proved: the worker, its image, its machine and its devices are the same, or it is another.
 pub fn full(
     lease: &Lease,
+    held: &Appraised,
     attested: Attested,
     now: Timestamp,
 ) -> Result<(Renewed, Appraised), RenewalFault> {
@@ -137,7 +139,9 @@ pub fn full(
         && new.tls_spki_sha256 == lease.tls_spki_sha256
         && new.payee == lease.payee
         && new.models == lease.models
-        && new.assurance == lease.assurance;
+        && new.image == lease.image
+        && new.assurance == lease.assurance
+        && appraised.is_same_worker(held);
     if !same {
         return Err(RenewalFault::Changed);
     }

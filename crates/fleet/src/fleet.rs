@@ -1,24 +1,22 @@
 //! Membership and placement.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use cocoon_attest::appraisal::Appraised;
-use cocoon_attest::enrol::{Attested, Refusal};
+use cocoon_attest::enrol::{Attested, Refusal, WorkloadModel};
 use cocoon_attest::lease::Lease;
 use cocoon_attest::policy::Policy;
 use cocoon_attest::renewal::Renewed;
 use cocoon_primitives::{Assurance, LeaseId, ModelName, Timestamp, WorkerId};
 
 use crate::member::Member;
-use crate::{Load, Pick, Quarantined, ServedModel, Unavailable};
+use crate::quarantine::Quarantine;
+use crate::{Load, NotAdmitted, Pick, ServedModel, Unavailable};
 
 /// Model names remembered at most. A model whose workers left is `NoWorker` while it is among
 /// them, and unknown past that; what is served now is never unknown.
 const NAMES_MAX: usize = 4096;
-
-/// Quarantined workers at most. Each of them proved its evidence and then cheated.
-const QUARANTINED_MAX: usize = 16 * 1024;
 
 /// The workers of one gateway.
 #[derive(Debug)]
@@ -27,7 +25,7 @@ pub struct Fleet<L> {
     /// Names that some worker served.
     names: BTreeSet<ModelName>,
     /// Workers that may not come back under the same id.
-    quarantined: HashSet<WorkerId>,
+    quarantined: Quarantine,
 }
 
 impl<L: Clone> Default for Fleet<L> {
@@ -38,7 +36,7 @@ impl<L: Clone> Default for Fleet<L> {
 
 impl<L: Clone> Fleet<L> {
     pub fn new() -> Self {
-        Self { members: HashMap::new(), names: BTreeSet::new(), quarantined: HashSet::new() }
+        Self { members: HashMap::new(), names: BTreeSet::new(), quarantined: Quarantine::default() }
     }
 
     /// Admits a worker. One that was a member under another lease is replaced: its old link is
@@ -48,12 +46,44 @@ impl<L: Clone> Fleet<L> {
         attested: Attested,
         link: L,
         now: Timestamp,
-    ) -> Result<Option<L>, Quarantined> {
-        if self.is_quarantined(attested.lease().worker_id) {
-            return Err(Quarantined);
-        }
+    ) -> Result<Option<L>, NotAdmitted> {
+        self.check(&attested, now)?;
         let (lease, appraised) = attested.into_parts();
         Ok(self.insert(lease, Arc::new(appraised), link, now))
+    }
+
+    /// Whether [`Self::admit`] would take this worker now.
+    pub fn check(&self, attested: &Attested, now: Timestamp) -> Result<(), NotAdmitted> {
+        self.judge(attested.lease(), attested.appraised(), now)
+    }
+
+    pub(crate) fn judge(
+        &self,
+        lease: &Lease,
+        appraised: &Appraised,
+        now: Timestamp,
+    ) -> Result<(), NotAdmitted> {
+        if self.quarantined.contains(lease.worker_id) {
+            return Err(NotAdmitted::Quarantined);
+        }
+        let devices: BTreeSet<&str> = hardware(appraised).collect();
+        for (worker, member) in &self.members {
+            // Its own former connection is about to be replaced.
+            if *worker == lease.worker_id || !member.is_open(now) {
+                continue;
+            }
+            if hardware(&member.appraised).any(|serial| devices.contains(serial)) {
+                return Err(NotAdmitted::GpuInUse);
+            }
+            let mut models = lease.models.iter();
+            let differs = |model: &WorkloadModel| {
+                member.lease.model(&model.name).is_some_and(|other| other.kind != model.kind)
+            };
+            if models.any(differs) {
+                return Err(NotAdmitted::ModelKind);
+            }
+        }
+        Ok(())
     }
 
     pub(crate) fn insert(
@@ -217,20 +247,17 @@ impl<L: Clone> Fleet<L> {
         }
     }
 
-    /// Takes a worker out and keeps it out: it gets nothing new, and its id is refused for the
-    /// life of this fleet. What runs on its link, which is returned, may finish. An id is a key
+    /// Takes a worker out and keeps it out: it gets nothing new, and its id is refused until 16384
+    /// others were quarantined after it. What runs on its link, which is returned, may finish. An id is a key
     /// that only its holder can give up, so a worker comes back with another key alone.
     pub fn quarantine(&mut self, worker: WorkerId) -> Option<L> {
-        if self.quarantined.len() < QUARANTINED_MAX {
-            self.quarantined.insert(worker);
-        }
+        self.quarantined.insert(worker);
         self.members.remove(&worker).map(|member| member.link)
     }
 
-    /// Whether [`Self::admit`] refuses this worker. A full list refuses everybody: it means that
-    /// keys are made faster than anybody looks at what they do.
+    /// Whether [`Self::admit`] refuses this worker for what it did.
     pub fn is_quarantined(&self, worker: WorkerId) -> bool {
-        self.quarantined.len() >= QUARANTINED_MAX || self.quarantined.contains(&worker)
+        self.quarantined.contains(worker)
     }
 
     /// Drains every worker whose lease has ended, and returns those links.
@@ -274,7 +301,10 @@ impl<L: Clone> Fleet<L> {
     /// What can be asked for now, by name.
     pub fn models(&self, now: Timestamp) -> Vec<ServedModel> {
         let mut served: BTreeMap<&ModelName, ServedModel> = BTreeMap::new();
-        for member in self.members.values().filter(|member| member.is_open(now)) {
+        let mut open: Vec<_> = self.members.values().filter(|member| member.is_open(now)).collect();
+        // What is one worker's to say, the one with the least id says, whoever came first.
+        open.sort_unstable_by_key(|member| member.lease.worker_id);
+        for member in open {
             for model in &member.lease.models {
                 if self.assurance(&model.name, now) != Some(member.lease.assurance) {
                     continue;
@@ -289,6 +319,7 @@ impl<L: Clone> Fleet<L> {
                     owned_by: model.owned_by.clone(),
                 });
                 entry.workers += 1;
+                entry.is_demo |= model.is_demo;
                 entry.context_length = entry.context_length.min(model.context_length);
             }
         }
@@ -310,6 +341,14 @@ impl<L: Clone> Fleet<L> {
         }
         found
     }
+}
+
+/// The serial numbers of the devices, where hardware's maker stands behind them. Software's are the same on
+/// every platform of one seed.
+fn hardware(appraised: &Appraised) -> impl Iterator<Item = &str> {
+    let is_hardware = appraised.software_roots.devices.is_none();
+    let devices = appraised.devices.iter().filter(move |_| is_hardware);
+    devices.map(|device| device.device_serial.as_str())
 }
 
 /// What a request may be served by.

@@ -5,6 +5,7 @@
 //!
 //! Invariants: no pick without a live lease; a draining worker gets nothing new; at one time a
 //! model is served by hardware or by software, and one request by the kind that it was promised;
+//! a model is of one kind, and a GPU or switch stands behind one worker (software's count as none);
 //! a worker that counts as full, by its last report or by the picks of this gateway that have not
 //! finished, gets nothing. Until its first report a worker is taken to run one request.
 //!
@@ -12,6 +13,7 @@
 
 mod fleet;
 mod member;
+mod quarantine;
 #[cfg(test)]
 mod tests;
 
@@ -41,10 +43,30 @@ pub struct Pick<L> {
     pub link: L,
 }
 
-/// The worker cheated before, under the same key.
+/// Why a worker whose evidence verified does not become a member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("this worker is quarantined")]
-pub struct Quarantined;
+pub enum NotAdmitted {
+    /// It cheated before, under the same key.
+    #[error("this worker is quarantined")]
+    Quarantined,
+    /// One GPU would stand behind two workers.
+    #[error("another worker holds one of its GPUs")]
+    GpuInUse,
+    /// Clients would be told one thing and served another.
+    #[error("other workers serve one of its models as another kind of model")]
+    ModelKind,
+}
+
+impl NotAdmitted {
+    /// A stable code for the wire and for metrics.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Quarantined => "quarantined",
+            Self::GpuInUse => "gpu_in_use",
+            Self::ModelKind => "model_kind_differs",
+        }
+    }
+}
 
 /// Why there is no pick.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

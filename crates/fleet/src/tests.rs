@@ -274,7 +274,7 @@ fn a_quarantined_worker_is_refused_and_one_with_another_key_is_not() {
     let worker = attested(&[1; 32], &text).lease().worker_id;
     assert_eq!(fleet.admit(attested(&[1; 32], &text), 1, NOW), Ok(None));
     assert_eq!(fleet.quarantine(worker), Some(1));
-    assert_eq!(fleet.admit(attested(&[1; 32], &text), 2, NOW), Err(Quarantined));
+    assert_eq!(fleet.admit(attested(&[1; 32], &text), 2, NOW), Err(NotAdmitted::Quarantined));
     assert!(fleet.is_empty());
     assert_eq!(fleet.admit(attested(&[2; 32], &text), 3, NOW), Ok(None));
 }
@@ -315,12 +315,12 @@ fn what_a_full_renewal_proved_is_judged_next() {
     let mut fleet = Fleet::new();
     let text = Text::default();
     assert_eq!(fleet.admit(attested(&[1; 32], &text), 1, NOW), Ok(None));
-    let lease = Arc::clone(&fleet.attested(NOW)[0].0);
+    let (lease, held, _) = fleet.attested(NOW).remove(0);
     let changed = Text { version: 2, ..text };
     let again = attested(&[1; 32], &changed);
     let later = NOW.saturating_add(Duration::from_secs(5));
     let (renewed, proven) =
-        cocoon_attest::renewal::full(&lease, again, later).expect("the same worker");
+        cocoon_attest::renewal::full(&lease, &held, again, later).expect("the same worker");
     fleet.renewed(renewed, Arc::new(proven));
     let (held, appraised, _) = &fleet.attested(NOW)[0];
     assert_eq!(held.evidence_digest, lease.evidence_digest, "receipts name the first evidence");

@@ -49,6 +49,9 @@ pub struct Peek<'a> {
     pub tools: u32,
     /// How many of them are elements of `functions`.
     pub functions: u32,
+    /// Whether it has a say in how the answer's text is cut into tokens: by `logit_bias` or `stop`,
+    /// or because its prompts are token ids. A count of the text says little then.
+    pub has_uneven_text: bool,
 }
 
 /// Reads the body of a request to `endpoint`.
@@ -98,6 +101,8 @@ struct Fields<'a> {
     n: Slot<'a>,
     tools: Slot<'a>,
     functions: Slot<'a>,
+    /// `logit_bias` or `stop` has a value.
+    has_token_rules: bool,
 }
 
 impl<'a> Fields<'a> {
@@ -128,7 +133,7 @@ impl<'a> Fields<'a> {
             other => return Err(other.is_not("model", "a string")),
         };
         let content = self.content.once(endpoint.content_param())?;
-        let Content { prompts, items } = match endpoint {
+        let Content { prompts, items, has_token_ids } = match endpoint {
             Endpoint::ChatCompletions => messages(&content)?,
             Endpoint::Responses => input_items(&content)?,
             Endpoint::Completions => texts(&content, endpoint, CHOICES_MAX)?,
@@ -157,6 +162,7 @@ impl<'a> Fields<'a> {
             items,
             tools,
             functions,
+            has_uneven_text: self.has_token_rules || has_token_ids,
         })
     }
 }
@@ -165,6 +171,14 @@ impl<'a> Fields<'a> {
 struct Content {
     prompts: u32,
     items: u32,
+    /// In place of text.
+    has_token_ids: bool,
+}
+
+impl Content {
+    const fn items(items: u32) -> Self {
+        Self { prompts: 1, items, has_token_ids: false }
+    }
 }
 
 fn messages(content: &Shape<'_>) -> Result<Content, PeekError> {
@@ -174,7 +188,7 @@ fn messages(content: &Shape<'_>) -> Result<Content, PeekError> {
             let message = "Invalid 'messages': empty array. Expected at least one message.";
             Err(PeekError::param("empty_array", "messages", message))
         }
-        Shape::Array(elements) => Ok(Content { prompts: 1, items: elements.count }),
+        Shape::Array(elements) => Ok(Content::items(elements.count)),
         other => Err(other.is_not("messages", "an array of objects")),
     }
 }
@@ -182,8 +196,8 @@ fn messages(content: &Shape<'_>) -> Result<Content, PeekError> {
 /// Whether a response needs an input, and which items there are, is its parser's affair.
 fn input_items(content: &Shape<'_>) -> Result<Content, PeekError> {
     match content {
-        Shape::Null | Shape::Text(_) => Ok(Content { prompts: 1, items: 0 }),
-        Shape::Array(elements) => Ok(Content { prompts: 1, items: elements.count }),
+        Shape::Null | Shape::Text(_) => Ok(Content::items(0)),
+        Shape::Array(elements) => Ok(Content::items(elements.count)),
         other => Err(other.is_not("input", "a string or an array of items")),
     }
 }
@@ -192,15 +206,16 @@ fn input_items(content: &Shape<'_>) -> Result<Content, PeekError> {
 fn texts(content: &Shape<'_>, endpoint: Endpoint, prompts_max: u32) -> Result<Content, PeekError> {
     let param = endpoint.content_param();
     let expected = "a string, an array of strings, an array of token ids or an array of those";
-    let prompts = match content {
+    let (prompts, has_token_ids) = match content {
         Shape::Null => return Err(PeekError::missing(param)),
-        Shape::Text(_) => 1,
+        Shape::Text(_) => (1, false),
         Shape::Array(Elements { count: 0, .. }) => {
             let message = format!("Invalid '{param}': empty array. Expected at least one element.");
             return Err(PeekError::param("empty_array", param, message));
         }
-        Shape::Array(Elements { kind: Some(Kind::Integer), .. }) => 1,
-        Shape::Array(Elements { kind: Some(Kind::Text | Kind::Array), count }) => *count,
+        Shape::Array(Elements { kind: Some(Kind::Integer), .. }) => (1, true),
+        Shape::Array(Elements { kind: Some(Kind::Text), count }) => (*count, false),
+        Shape::Array(Elements { kind: Some(Kind::Array), count }) => (*count, true),
         Shape::Array(_) => {
             return Err(PeekError::wrong_type(param, expected, "an array of something else"));
         }
@@ -210,7 +225,7 @@ fn texts(content: &Shape<'_>, endpoint: Endpoint, prompts_max: u32) -> Result<Co
         let message = format!("Invalid '{param}': expected at most {prompts_max} elements.");
         return Err(PeekError::param("array_above_max_length", param, message));
     }
-    Ok(Content { prompts, items: 0 })
+    Ok(Content { prompts, items: 0, has_token_ids })
 }
 
 /// `n` of each prompt.

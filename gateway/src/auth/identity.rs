@@ -5,8 +5,14 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use jsonwebtoken::EncodingKey;
 use sha2::{Digest as _, Sha256};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+
+/// RFC 8410: what stands before the seed of an Ed25519 key in PKCS #8.
+const PKCS8_PREFIX: [u8; 16] = [
+    0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20,
+];
 
 /// Why a key file is of no use.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +45,14 @@ impl SecretSeed {
             }
             Err(error) => Err(failed(error)),
         }
+    }
+
+    /// The key that signs JWTs with EdDSA.
+    pub fn jwt_key(&self) -> EncodingKey {
+        let mut pkcs8 = Zeroizing::new([0; 48]);
+        pkcs8[..16].copy_from_slice(&PKCS8_PREFIX);
+        pkcs8[16..].copy_from_slice(&self.0);
+        EncodingKey::from_ed_der(pkcs8.as_slice())
     }
 
     fn from_hex(text: &str) -> Option<Self> {

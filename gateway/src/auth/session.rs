@@ -17,10 +17,6 @@ const LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 const ISSUER: &str = "cocoon-gateway";
 /// The longest token that is looked at; ours have about 330 characters.
 const TOKEN_CHARS_MAX: usize = 1024;
-/// RFC 8410: what stands before the seed of an Ed25519 key in PKCS #8.
-const PKCS8_PREFIX: [u8; 16] = [
-    0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20,
-];
 
 #[derive(Serialize, Deserialize)]
 struct Claims {
@@ -56,16 +52,13 @@ pub struct Sessions {
 
 impl Sessions {
     pub fn new(seed: &SecretSeed) -> Self {
-        let mut pkcs8 = zeroize::Zeroizing::new([0; 48]);
-        pkcs8[..16].copy_from_slice(&PKCS8_PREFIX);
-        pkcs8[16..].copy_from_slice(seed.as_bytes());
         let mut validation = Validation::new(Algorithm::EdDSA);
         validation.set_issuer(&[ISSUER]);
         validation.set_required_spec_claims(&["exp", "iss", "sub"]);
         // `check` compares with the gateway's own clock.
         validation.validate_exp = false;
         Self {
-            sign: EncodingKey::from_ed_der(pkcs8.as_slice()),
+            sign: seed.jwt_key(),
             verify: DecodingKey::from_ed_der(seed.signing_key().verifying_key().as_bytes()),
             validation,
         }

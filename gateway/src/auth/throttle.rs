@@ -15,8 +15,9 @@ const MINUTE_MS: u64 = 60_000;
 
 #[derive(Debug, Clone, Copy)]
 struct Bucket {
-    /// In thousandths of a request, so that refilling by the millisecond loses nothing.
-    milli: u64,
+    /// What is taken and not yet refilled, in thousandths of a request, so that refilling by the
+    /// millisecond loses nothing. More than the allowance is a debt.
+    used_milli: u64,
     filled_at: Timestamp,
 }
 
@@ -39,32 +40,41 @@ impl Throttle {
         if buckets.len() >= ADDRESSES_MAX && !buckets.contains_key(&peer) {
             self.make_room(&mut buckets, now);
         }
-        let full = Bucket { milli: self.capacity(), filled_at: now };
-        let bucket = buckets.entry(peer).or_insert(full);
-        bucket.milli = self.level(bucket, now);
+        let bucket = buckets.entry(peer).or_insert(Bucket { used_milli: 0, filled_at: now });
+        bucket.used_milli = self.used(bucket, now);
         bucket.filled_at = now;
-        if let Some(rest) = bucket.milli.checked_sub(1000) {
-            bucket.milli = rest;
+        let asked = bucket.used_milli.saturating_add(1000);
+        if asked <= self.capacity() {
+            bucket.used_milli = asked;
             return Ok(());
         }
-        let missing = (1000 - bucket.milli).saturating_mul(MINUTE_MS);
+        let missing = (asked - self.capacity()).saturating_mul(MINUTE_MS);
         Err(Duration::from_millis(missing.div_ceil(self.capacity())))
+    }
+
+    /// Takes as much again as `requests` for one that was admitted and turned out to be large.
+    /// What is not there is owed: the next one waits for it.
+    pub fn charge(&self, peer: IpAddr, requests: u64) {
+        let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(bucket) = buckets.get_mut(&network(peer)) {
+            bucket.used_milli = bucket.used_milli.saturating_add(requests.saturating_mul(1000));
+        }
     }
 
     const fn capacity(&self) -> u64 {
         self.per_minute * 1000
     }
 
-    fn level(&self, bucket: &Bucket, now: Timestamp) -> u64 {
+    fn used(&self, bucket: &Bucket, now: Timestamp) -> u64 {
         let passed_ms = now.as_millis().saturating_sub(bucket.filled_at.as_millis());
         let gained = passed_ms.saturating_mul(self.capacity()) / MINUTE_MS;
-        bucket.milli.saturating_add(gained).min(self.capacity())
+        bucket.used_milli.saturating_sub(gained)
     }
 
     /// Forgets addresses that have their full allowance anyway; where none has, one of the
     /// others: an attacker with many addresses then throttles nobody else.
     fn make_room(&self, buckets: &mut HashMap<IpAddr, Bucket>, now: Timestamp) {
-        buckets.retain(|_, bucket| self.level(bucket, now) < self.capacity());
+        buckets.retain(|_, bucket| self.used(bucket, now) > 0);
         if buckets.len() >= ADDRESSES_MAX
             && let Some(any) = buckets.keys().next().copied()
         {
@@ -73,7 +83,8 @@ impl Throttle {
     }
 }
 
-fn network(peer: IpAddr) -> IpAddr {
+/// What counts as one peer: an IPv4 address, or a /64 network of IPv6.
+pub(crate) fn network(peer: IpAddr) -> IpAddr {
     match peer.to_canonical() {
         IpAddr::V6(address) => {
             let [a, b, c, d, ..] = address.segments();
@@ -100,6 +111,20 @@ mod tests {
         assert_eq!(throttle.admit("192.0.2.2".parse().unwrap(), NOW), Ok(()));
         assert_eq!(throttle.admit(peer, NOW.saturating_add(wait)), Ok(()));
         assert!(throttle.admit(peer, NOW.saturating_add(wait)).is_err());
+    }
+
+    #[test]
+    fn what_was_large_is_owed() {
+        let throttle = Throttle::new(60);
+        let peer = "192.0.2.1".parse().unwrap();
+        assert_eq!(throttle.admit(peer, NOW), Ok(()));
+        throttle.charge(peer, 119);
+        assert_eq!(throttle.admit(peer, NOW), Err(Duration::from_secs(61)));
+        let later = NOW.saturating_add(Duration::from_secs(61));
+        assert_eq!(throttle.admit(peer, later), Ok(()));
+        assert!(throttle.admit(peer, later).is_err());
+        // Somebody else owes nothing.
+        assert_eq!(throttle.admit("192.0.2.2".parse().unwrap(), NOW), Ok(()));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The text of an answer, taken out of the payloads that went to the client.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use cocoon_openai_wire::endpoint::Endpoint;
@@ -15,9 +15,10 @@ const EVENT_BYTES_MAX: usize = 8 << 20;
 pub(super) struct Spoken {
     /// By choice, kind and number.
     pub(super) texts: BTreeMap<(u64, Kind, u64), String>,
-    pub(super) choices: u64,
-    pub(super) calls: u64,
-    pub(super) has_reasoning: bool,
+    /// Those that the request asked for; an index beyond is the worker's invention.
+    choices: BTreeSet<u64>,
+    /// Choice and number of each call that has a name.
+    calls: BTreeSet<(u64, u64)>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -28,8 +29,14 @@ pub(super) enum Kind {
 }
 
 impl Spoken {
-    /// `None` where the payloads are not an answer of this endpoint.
-    pub(super) fn read(endpoint: Endpoint, is_streamed: bool, payloads: &[Bytes]) -> Option<Self> {
+    /// The answer to a request for so many choices; `None` where the payloads are none of this
+    /// endpoint.
+    pub(super) fn read(
+        endpoint: Endpoint,
+        is_streamed: bool,
+        choices: u32,
+        payloads: &[Bytes],
+    ) -> Option<Self> {
         let mut spoken = Self::default();
         if is_streamed {
             let mut decoder = sse::Decoder::new(EVENT_BYTES_MAX);
@@ -45,22 +52,35 @@ impl Spoken {
             let whole: Vec<u8> = payloads.concat();
             spoken.take(endpoint, &serde_json::from_slice(&whole).ok()?);
         }
-        (spoken.choices > 0).then_some(spoken)
+        if spoken.choices.is_empty() {
+            return None;
+        }
+        spoken.choices.retain(|index| *index < u64::from(choices));
+        spoken.calls.retain(|(index, _)| *index < u64::from(choices));
+        Some(spoken)
+    }
+
+    pub(super) fn choices(&self) -> u64 {
+        u64::try_from(self.choices.len()).unwrap_or(u64::MAX)
+    }
+
+    pub(super) fn calls(&self) -> u64 {
+        u64::try_from(self.calls.len()).unwrap_or(u64::MAX)
     }
 
     fn take(&mut self, endpoint: Endpoint, json: &Value) {
         match endpoint {
-            Endpoint::ChatCompletions | Endpoint::Completions => self.choices(json),
+            Endpoint::ChatCompletions | Endpoint::Completions => self.chosen(json),
             Endpoint::Responses => self.response(json),
             Endpoint::Embeddings => {}
         }
     }
 
-    fn choices(&mut self, json: &Value) {
+    fn chosen(&mut self, json: &Value) {
         let choices = json.get("choices").and_then(Value::as_array);
         for choice in choices.into_iter().flatten() {
             let index = choice.get("index").and_then(Value::as_u64).unwrap_or(0);
-            self.choices = self.choices.max(index.saturating_add(1).min(1 << 20));
+            self.choices.insert(index);
             self.push(index, Kind::Content, 0, choice.get("text"));
             let Some(said) = choice.get("message").or_else(|| choice.get("delta")) else {
                 continue;
@@ -86,7 +106,7 @@ impl Spoken {
             None => Some(json),
         };
         let Some(response) = response else { return };
-        self.choices = 1;
+        self.choices.insert(0);
         let output = response.get("output").and_then(Value::as_array);
         for (number, item) in (0..).zip(output.into_iter().flatten()) {
             let kind = item.get("type").and_then(Value::as_str);
@@ -104,8 +124,8 @@ impl Spoken {
 
     fn call(&mut self, choice: u64, number: u64, function: Option<&Value>) {
         let Some(function) = function.filter(|function| function.is_object()) else { return };
-        if function.get("name").is_some_and(Value::is_string) {
-            self.calls += 1;
+        if function.get("name").and_then(Value::as_str).is_some_and(|name| !name.is_empty()) {
+            self.calls.insert((choice, number));
         }
         self.push(choice, Kind::Call, number, function.get("name"));
         self.push(choice, Kind::Call, number, function.get("arguments"));
@@ -115,7 +135,6 @@ impl Spoken {
         let Some(text) = text.and_then(Value::as_str).filter(|text| !text.is_empty()) else {
             return;
         };
-        self.has_reasoning |= kind == Kind::Reasoning;
         self.texts.entry((choice, kind, number)).or_default().push_str(text);
     }
 }

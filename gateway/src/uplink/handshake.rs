@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use cocoon_attest::enrol::{Attested, Refusal};
-use cocoon_fleet::Quarantined;
+use cocoon_fleet::NotAdmitted;
 use cocoon_store::StoreError;
 use cocoon_uplink_wire::VERSION;
 use cocoon_uplink_wire::enrol::{GatewayMessage, Hello, Refused, WorkerMessage};
@@ -53,7 +53,7 @@ pub(super) enum HandshakeError {
     #[error("the worker was refused")]
     Refused(#[source] Refusal),
     #[error("the worker may not come back")]
-    Quarantined(#[source] Quarantined),
+    NotAdmitted(#[source] NotAdmitted),
     #[error("the lease could not be recorded")]
     NotRecorded(#[source] StoreError),
 }
@@ -69,7 +69,7 @@ impl HandshakeError {
             Self::Version(_) => "unsupported_version",
             Self::Order => "out_of_order",
             Self::Refused(refusal) => refusal.code(),
-            Self::Quarantined(_) => "quarantined",
+            Self::NotAdmitted(reason) => reason.code(),
             Self::NotRecorded(_) => "not_recorded",
         }
     }
@@ -107,9 +107,8 @@ impl Handshakes {
         };
         let judged = self.verifier.judge(open, evidence, &channel).await;
         let (attested, evidence) = judged.map_err(HandshakeError::Refused)?;
-        if lock(&self.fleet).is_quarantined(attested.lease().worker_id) {
-            return Err(HandshakeError::Quarantined(Quarantined));
-        }
+        let wanted = lock(&self.fleet).check(&attested, self.verifier.clock.now());
+        wanted.map_err(HandshakeError::NotAdmitted)?;
         let recorded = self.verifier.transparency.record(&attested, &evidence).await;
         recorded.map_err(HandshakeError::NotRecorded)?;
         send(stream, &GatewayMessage::Lease(attested.lease().encode())).await?;

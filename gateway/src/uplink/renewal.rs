@@ -154,7 +154,8 @@ impl Renewals<'_> {
         let judged = self.verifier.judge(open, evidence, self.channel).await;
         let (attested, evidence) = judged.map_err(RenewalError::Refused)?;
         let now = self.verifier.clock.now();
-        let (renewed, appraised) = full(lease, attested, now).map_err(RenewalError::Fault)?;
+        let renewed = full(lease, &self.appraised, attested, now);
+        let (renewed, appraised) = renewed.map_err(RenewalError::Fault)?;
         let recorded = self.verifier.transparency.record_renewal(renewed.lease(), &evidence).await;
         recorded.map_err(RenewalError::NotRecorded)?;
         Ok(Prolonged { renewed, appraised: Arc::new(appraised) })

@@ -6,7 +6,7 @@ use std::time::Duration;
 use cocoon_attest::appraisal::Appraised;
 use cocoon_attest::enrol::Attested;
 use cocoon_attest::receipt::{ReceiptError, SignedReceipt};
-use cocoon_fleet::{Load, Quarantined};
+use cocoon_fleet::{Load, NotAdmitted};
 use cocoon_primitives::LeaseId;
 use cocoon_runtime::Lifecycle;
 use cocoon_uplink_wire::event::{EVENT_BYTES_MAX, WorkerEvent};
@@ -77,7 +77,7 @@ enum Ended {
     #[error("a receipt is not valid")]
     Receipt(#[source] ReceiptError),
     #[error("the worker is not admitted")]
-    Quarantined(#[source] Quarantined),
+    NotAdmitted(#[source] NotAdmitted),
 }
 
 impl Ended {
@@ -94,7 +94,7 @@ impl Ended {
             Self::Events(_) | Self::EventsStatus(_) => "events",
             Self::Event(_) => "bad_event",
             Self::Receipt(_) => "bad_receipt",
-            Self::Quarantined(_) => "quarantined",
+            Self::NotAdmitted(reason) => reason.code(),
         }
     }
 
@@ -102,7 +102,7 @@ impl Ended {
     const fn is_violation(&self) -> bool {
         matches!(
             self,
-            Self::EventsStatus(_) | Self::Event(_) | Self::Receipt(_) | Self::Quarantined(_)
+            Self::EventsStatus(_) | Self::Event(_) | Self::Receipt(_) | Self::NotAdmitted(_)
         )
     }
 }
@@ -180,7 +180,7 @@ impl Sessions {
             return Err(Ended::PolicyChanged);
         }
         let now = self.verifier.clock.now();
-        let replaced = fleet.admit(attested, Arc::clone(link), now).map_err(Ended::Quarantined)?;
+        let replaced = fleet.admit(attested, Arc::clone(link), now).map_err(Ended::NotAdmitted)?;
         drop(fleet);
         if let Some(old) = replaced {
             old.close();

@@ -1,7 +1,7 @@
 //! What anybody can check without a key: leases, evidence, the log and its proofs, fresh reports.
 
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use cocoon_attest::appraisal::{Appraised, examine};
 use cocoon_attest::enrol::evidence_digest;
 use cocoon_attest::lease::Lease;
@@ -11,6 +11,7 @@ use cocoon_attest::log::{
 use cocoon_attest::policy::Policy;
 use cocoon_gateway::transparency::nonce_leaf;
 use cocoon_primitives::Digest;
+use ed25519_dalek::{Signature, VerifyingKey};
 use serde_json::{Value, json};
 
 use super::rig::{Answer, MODEL, Rig, Setup};
@@ -301,4 +302,26 @@ async fn a_worker_that_cannot_be_logged_is_refused() {
         () = refused => {}
     }
     assert!(rig.gateway.fleet.lock().expect("the fleet").is_empty());
+}
+
+/// The token says of software what it is, and ends with the lease.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_attestation_result_is_a_token_of_the_gateway() {
+    let rig = Rig::start().await;
+    let listed = workers(&rig, "").await;
+    let token = listed[0]["ear"].as_str().expect("a token");
+    let (signed, signature) = token.rsplit_once('.').expect("three parts");
+    let key = VerifyingKey::from_bytes(&rig.gateway.receipt_key).expect("a key");
+    let signature = URL_SAFE_NO_PAD.decode(signature).expect("base64");
+    let signature = Signature::from_slice(&signature).expect("64 bytes");
+    key.verify_strict(signed.as_bytes(), &signature).expect("it is signed");
+    let (_, claims) = signed.split_once('.').expect("two parts");
+    let claims = URL_SAFE_NO_PAD.decode(claims).expect("base64");
+    let claims: Value = serde_json::from_slice(&claims).expect("JSON");
+    assert_eq!(claims["sub"], listed[0]["worker_id"]);
+    assert_eq!(claims["exp"], listed[0]["expires_at"]);
+    assert_eq!(claims["cocoon"]["evidence_digest"], listed[0]["evidence_digest"]);
+    let worker = &claims["submods"]["worker"];
+    assert_eq!(worker["ear.status"], "contraindicated");
+    assert_eq!(worker["ear.trustworthiness-vector"]["hardware"], 97);
 }

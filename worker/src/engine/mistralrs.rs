@@ -115,6 +115,7 @@ impl Mistralrs {
             kind: link.kind(),
             embedding_dimensions: link.embedding_dimensions(),
             context_length: link.context_length(),
+            counts_prompts: true,
             manifest_digest,
             engine: KIND,
             is_demo,

@@ -124,6 +124,8 @@ impl OpenaiUpstream {
             kind: config.model_kind,
             embedding_dimensions: None,
             context_length: config.context_length,
+            // Only as it answers, if at all.
+            counts_prompts: false,
             manifest_digest: manifest.digest(),
             engine: KIND,
             is_demo: false,

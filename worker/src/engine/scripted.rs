@@ -82,6 +82,7 @@ impl Engine for Scripted {
             embedding_dimensions: Some(self.config.dimensions)
                 .filter(|_| self.config.model_kind == ModelKind::Embedding),
             context_length: self.config.context_length,
+            counts_prompts: true,
             manifest_digest: manifest(&self.config).manifest.digest(),
             engine: KIND,
             is_demo: true,

@@ -304,7 +304,8 @@ impl Live {
     /// The unclean end. A stream's delivered prefix has a receipt; a whole answer that never came
     /// has none, and costs nothing.
     fn fail(&mut self, refusal: &Refusal) {
-        self.span.record(semconv::ERROR_TYPE, refusal.code());
+        let code = if self.wrapping.is_sealed() { refusal.bare_code() } else { refusal.code() };
+        self.span.record(semconv::ERROR_TYPE, code);
         let flushed = self.flush().is_ok();
         let mut event = self.transcript.failure(refusal.error());
         if flushed && self.transcript.is_stream() && self.record.has_delivered() {

@@ -22,6 +22,7 @@ use super::head::Head;
 use super::limits::Limits;
 use super::refusal::{Refusal, Words};
 use super::responses::{self, ResponsesShape};
+use super::room::PromptRoom;
 use super::sealed;
 use crate::engine::{
     Constraint, Engine, EngineError, EngineEvent, Input, Job, ModelCard, Reasoning, ToolChoice,
@@ -130,24 +131,32 @@ impl Jobs {
     }
 
     /// Asks the engine whether it takes each of several prompts, before it works on any: an answer
-    /// that fails by its last prompt is work for nothing.
-    pub(super) async fn question(&mut self, engine: &dyn Engine) -> Result<(), EngineError> {
+    /// that fails by its last prompt is work for nothing. Says how many tokens they have together,
+    /// if the engine counted each; an only prompt is not asked about.
+    pub(super) async fn question(
+        &mut self,
+        engine: &dyn Engine,
+    ) -> Result<Option<u64>, EngineError> {
         if self.prompts() < 2 {
-            return Ok(());
+            return Ok(None);
         }
+        let mut sum = Some(0_u64);
         for prompt in 0..self.prompts() {
             let job = Job { max_tokens: 0, ..self.job(prompt.saturating_mul(self.per_prompt)) };
             let mut generation = engine.generate(job)?;
+            let mut counted = None;
             loop {
                 match generation.events.recv().await {
+                    Some(EngineEvent::Started { prompt_tokens }) => counted = prompt_tokens,
                     Some(EngineEvent::Finished { .. }) => break,
                     Some(EngineEvent::Failed(error)) => return Err(error),
                     Some(_) => {}
                     None => return Err(EngineError::Crashed),
                 }
             }
+            sum = sum.zip(counted).map(|(sum, counted)| sum.saturating_add(counted));
         }
-        Ok(())
+        Ok(sum)
     }
 
     /// The job of one choice. An only choice's job is handed out once; others as often as they
@@ -186,7 +195,7 @@ pub(super) fn read(
     sealed: Option<&cocoon_seal::Head>,
     cards: Vec<ModelCard>,
     limits: &Limits,
-) -> Result<(ModelCard, Plan), Refusal> {
+) -> Result<(ModelCard, Plan, PromptRoom), Refusal> {
     let peek = peek::read(endpoint, body)?;
     if let Some(sealed) = sealed {
         sealed::check_body(sealed, &peek)?;
@@ -219,7 +228,9 @@ pub(super) fn read(
     if plan.limit == 0 && endpoint != Endpoint::Embeddings {
         return Err(Refusal::bad_head(headers::MAX_TOKENS));
     }
-    Ok((card, plan))
+    let max = head.terms.max_prompt_tokens;
+    let room = PromptRoom::new(max, sealed.is_some(), &card, &peek, body.len());
+    Ok((card, plan, room))
 }
 
 /// Completion tokens of one choice: what the client asked for, but not more than the choice's

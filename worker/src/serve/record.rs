@@ -102,10 +102,6 @@ impl Record {
         self.head.terms.not_after.since(self.started)
     }
 
-    pub(super) fn prompt_tokens_max(&self) -> u64 {
-        self.head.terms.max_prompt_tokens
-    }
-
     /// Commits to the payload of the next data frame.
     pub(super) fn commit(&mut self, payload: &[u8]) {
         self.response.push(payload);
@@ -143,6 +139,11 @@ impl Record {
 
     /// The part of `usage` that the terms allow: nobody pays for more.
     pub(super) fn bounded(&self, usage: Usage) -> Usage {
+        if usage.prompt > self.head.terms.max_prompt_tokens {
+            // Longer prompts are refused; of this one the engine has said less, or nothing, before.
+            tracing::warn!("the engine counts more prompt tokens than the terms allow: they are not billed");
+            metrics::counter!("cocoon_worker_prompts_cut_total").increment(1);
+        }
         let prompt = usage.prompt.min(self.head.terms.max_prompt_tokens);
         let completion = usage.completion.min(u64::from(self.head.tokens_max));
         Usage {

@@ -93,6 +93,15 @@ impl Refusal {
         InvalidRequest::param("sealed_limit_exceeded", "cocoon-max-prompt-tokens", message).into()
     }
 
+    /// Nobody counts the prompt before it is answered, so the limit has to cover all of it.
+    pub(super) fn sealed_limit_too_low(bound: u64) -> Self {
+        let message = format!(
+            "The model's prompts are not counted before they are answered: \
+             'Cocoon-Max-Prompt-Tokens' must be at least {bound} for this request."
+        );
+        InvalidRequest::param("sealed_limit_exceeded", "cocoon-max-prompt-tokens", message).into()
+    }
+
     pub(super) fn answer_too_large() -> Self {
         let message = "The answer grew too large to send.";
         let body = ErrorBody::new(kind::SERVER, message).code("answer_too_large");
@@ -132,9 +141,9 @@ impl Refusal {
         Self::from(EngineError::Overloaded { retry_after_ms: REPLAYS_FULL_WAIT_MS })
     }
 
-    /// Whether it was refused for lack of room, before anything was done for it.
-    pub(super) fn is_busy(&self) -> bool {
-        self.is_retryable && self.status == StatusCode::SERVICE_UNAVAILABLE
+    /// Whether the engine failed over the request, and so may have worked on it.
+    pub(super) fn is_engine_failure(&self) -> bool {
+        matches!(self.status, StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT)
     }
 
     pub(super) fn code(&self) -> &str {
@@ -157,11 +166,19 @@ impl Refusal {
         response
     }
 
-    /// Status and code alone: nothing that the request said is left.
+    /// What a gateway may know of a sealed request's refusal: its status, and a code where that
+    /// tells of the worker alone and the gateway routes by it.
     pub(super) fn bare(&self) -> Self {
         let message = "The worker could not serve the request.";
-        let body = ErrorBody::new(self.body.error.kind.clone(), message).code(self.code());
-        Self { body, ..*self }
+        let kind = self.body.error.kind.clone();
+        Self { body: ErrorBody::new(kind, message).code(self.bare_code()), ..*self }
+    }
+
+    pub(super) fn bare_code(&self) -> &str {
+        match self.code() {
+            code @ ("engine_failed" | "overloaded") => code,
+            _ => "worker_refused",
+        }
     }
 
     fn respond(self, body: Bytes, content_type: HeaderValue) -> Response<UplinkBody> {

@@ -121,9 +121,24 @@ pub(super) fn check_body(head: &cocoon_seal::Head, peek: &Peek<'_>) -> Result<()
 /// A request that was opened and is remembered: from now on whatever is said about it is sealed.
 pub(super) struct Sealing {
     envelope: Envelope,
+    claim: Claim,
+}
+
+/// The memory of a request. Dropped, it is forgotten, unless an engine was given the request: what
+/// costs nobody anything must not fill the table.
+struct Claim {
     replays: Arc<Mutex<Replays>>,
     request_id: RequestId,
     remembered_until: Timestamp,
+    is_kept: bool,
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        if !self.is_kept {
+            lock(&self.replays).release(self.request_id, self.remembered_until);
+        }
+    }
 }
 
 impl Sealing {
@@ -140,14 +155,20 @@ impl Sealing {
             ReplayFault::Seen => Refusal::sealed_replay(),
             ReplayFault::Full => Refusal::replays_full(),
         })?;
-        Ok(Self { envelope, replays: Arc::clone(replays), request_id, remembered_until })
+        let replays = Arc::clone(replays);
+        let claim = Claim { replays, request_id, remembered_until, is_kept: false };
+        Ok(Self { envelope, claim })
     }
 
-    /// The refusal, sealed. A request that came at a bad moment may come again.
-    pub(super) fn refuse(self, refusal: Refusal) -> Response<UplinkBody> {
-        if refusal.is_busy() {
-            lock(&self.replays).release(self.request_id, self.remembered_until);
-        }
+    /// An engine works on it from here on: it is remembered, whether or not anybody waits.
+    pub(super) fn keep(&mut self) {
+        self.claim.is_kept = true;
+    }
+
+    /// The refusal, sealed. A request that an engine failed over stays remembered; any other may
+    /// come again, and is refused again or finds more room.
+    pub(super) fn refuse(mut self, refusal: Refusal) -> Response<UplinkBody> {
+        self.claim.is_kept = refusal.is_engine_failure();
         refusal.into_sealed_response(self.envelope)
     }
 

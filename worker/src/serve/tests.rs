@@ -266,6 +266,7 @@ struct Played {
     senders: Vec<mpsc::Sender<EngineEvent>>,
     jobs: Mutex<Vec<Job>>,
     permits: u32,
+    counts_prompts: bool,
 }
 
 impl Played {
@@ -289,7 +290,8 @@ impl Played {
             receiver
         };
         let scripts = scripts.into_iter().map(|script| script.map(&mut load)).collect();
-        Self { scripts: Mutex::new(scripts), senders, jobs: Mutex::new(Vec::new()), permits }
+        let (scripts, jobs) = (Mutex::new(scripts), Mutex::new(Vec::new()));
+        Self { scripts, senders, jobs, permits, counts_prompts: true }
     }
 
     async fn say(&self, event: EngineEvent) {
@@ -344,6 +346,7 @@ impl Engine for Played {
         let card = |name: &str, kind| ModelCard {
             name: name.parse().expect("a model name"),
             context_length: 4096,
+            counts_prompts: self.counts_prompts,
             manifest_digest: [6; 32],
             engine: "played",
             is_demo: true,

@@ -30,10 +30,14 @@ pub(super) enum Event<'a> {
         #[serde(rename = "charge_nano")]
         charge: Nano,
         assurance: Assurance,
+        /// Whether its commitment to the answer was held to what came: of an answer that was cut or
+        /// left, it cannot be.
+        answer_checked: bool,
     },
-    /// The receipt of an answer could not be fetched.
+    /// What a request cost is not proven.
     Unproven {
         request_id: RequestId,
+        reason: &'a str,
     },
     Unstored {
         request_id: RequestId,
@@ -68,15 +72,23 @@ impl Event<'_> {
                 "listening on {base_url}: sealed to {workers} admitted workers of {gateway}"
             ),
             Self::Notice { code, reason } => format!("note: {} ({code})", output::plain(reason)),
-            Self::Receipt { request_id, prompt_tokens, completion_tokens, charge, assurance } => {
+            Self::Receipt {
+                request_id,
+                prompt_tokens,
+                completion_tokens,
+                charge,
+                assurance,
+                answer_checked,
+            } => {
+                let but = if *answer_checked { "" } else { ", but for the answer, which broke off" };
                 format!(
-                    "{request_id} verified: {prompt_tokens} + {completion_tokens} tokens, {}, \
+                    "{request_id} verified{but}: {prompt_tokens} + {completion_tokens} tokens, {}, \
                      {assurance}",
                     output::gram(*charge)
                 )
             }
-            Self::Unproven { request_id } => {
-                format!("{request_id} unproven: its receipt could not be fetched")
+            Self::Unproven { request_id, reason } => {
+                format!("{request_id} unproven: {}", output::plain(reason))
             }
             Self::Unstored { request_id, reason } => {
                 format!("{request_id}: its receipt was not stored: {}", output::plain(reason))

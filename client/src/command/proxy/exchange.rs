@@ -15,6 +15,7 @@ use http::header::HeaderName;
 use http::{HeaderMap, HeaderValue};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 use super::limits::{Offer, is_within, limits};
@@ -44,6 +45,7 @@ pub(super) struct Exchange {
     /// The body as it was sent.
     pub(super) sealed: Bytes,
     pub(super) workers: Vec<Admitted>,
+    pub(super) began: Instant,
     /// The sealed body is held until its receipt has come.
     _room: Arc<OwnedSemaphorePermit>,
 }
@@ -89,33 +91,25 @@ impl Asked {
         Ok(Self { endpoint, model, is_stream, limits, max_price, body, room })
     }
 
-    /// The id that the request is charged under: random, or for all repeats of a request with an
-    /// `Idempotency-Key` the same one, so that only one of them is ever charged. A request that
-    /// nobody could open has used its id up, so the next seal has the next one.
-    pub(super) fn request_id(
-        &self,
-        key: &str,
-        idempotency: Option<&HeaderValue>,
-        seals: u8,
-    ) -> Result<RequestId, Problem> {
-        let bytes = match idempotency {
-            None => random()?,
-            Some(idempotency) => {
-                let mut hash = Sha256::new();
-                for part in [
-                    b"cocoon/proxy/request-id/v1".as_slice(),
-                    key.as_bytes(),
-                    self.endpoint.path().as_bytes(),
-                    idempotency.as_bytes(),
-                ] {
-                    hash.update(Sha256::digest(part));
-                }
-                hash.update([seals]);
-                hash.finalize().into()
-            }
-        };
+    /// An id that nobody else has, to be charged under.
+    pub(super) fn request_id(&self) -> Result<RequestId, Problem> {
+        let bytes = random()?;
         let (id, _) = bytes.split_first_chunk().expect("16 of 32 bytes");
         Ok(RequestId::from_bytes(*id))
+    }
+
+    /// What all repeats of a request with an `Idempotency-Key` have in common.
+    pub(super) fn idempotency(&self, key: &str, idempotency: &HeaderValue) -> [u8; 32] {
+        let mut hash = Sha256::new();
+        for part in [
+            b"cocoon/proxy/request-id/v1".as_slice(),
+            key.as_bytes(),
+            self.endpoint.path().as_bytes(),
+            idempotency.as_bytes(),
+        ] {
+            hash.update(Sha256::digest(part));
+        }
+        hash.finalize().into()
     }
 
     /// Seals the request to these workers.
@@ -150,7 +144,8 @@ impl Asked {
         let headers = headers_of(&head, &keys.to_string(), &blind);
         let key = Zeroizing::new(key.to_owned());
         let _room = Arc::clone(&self.room);
-        let exchange = Exchange { head, wallet, key, sealed: sealed.into(), workers, _room };
+        let (sealed, began) = (sealed.into(), Instant::now());
+        let exchange = Exchange { head, wallet, key, sealed, workers, began, _room };
         Ok(Sealed { exchange: Arc::new(exchange), headers, answer })
     }
 }

@@ -54,7 +54,10 @@ impl Gateway {
             .header(AUTHORIZATION, bearer(key)?)
             .header(CONTENT_TYPE, cocoon_seal::CONTENT_TYPE)
             .body(body);
-        let response = request.send().await.map_err(|_| Problem::Unreachable)?;
+        let response = request.send().await.map_err(|error| match error.is_connect() {
+            true => Problem::Unreachable,
+            false => Problem::Lost,
+        })?;
         if is_sealed(response.headers()) {
             return Ok(response);
         }

@@ -14,18 +14,34 @@ use crate::trust::worker::Admitted;
 pub(super) enum End {
     /// With the frame that its worker marked as the last.
     Whole,
-    /// Before it.
+    /// Before it, by the gateway or on the way.
     Cut,
+    /// Before it, because the client did not wait.
+    Left,
 }
 
 /// What was seen of an answer.
 pub(super) struct Seen {
-    /// Who gave it.
-    pub(super) worker: Admitted,
+    /// Who gave it, where a frame came.
+    pub(super) worker: Option<Admitted>,
     /// Over the frames that came.
     pub(super) frames: Commitment,
     pub(super) usage: Option<ToldUsage>,
     pub(super) end: End,
+}
+
+impl Seen {
+    /// No frame came.
+    pub(super) fn nothing(end: End) -> Self {
+        Self { worker: None, frames: Commitment::new(), usage: None, end }
+    }
+}
+
+/// A receipt that holds.
+pub(super) struct Judged {
+    pub(super) core: ReceiptCore,
+    /// Whether its commitment to the answer could be held to what came.
+    pub(super) is_answer_checked: bool,
 }
 
 /// The receipt's core, after everything that is known here was held to it.
@@ -34,14 +50,18 @@ pub(super) fn judge(
     gateway_key: Option<&[u8; 32]>,
     exchange: &Exchange,
     seen: &Seen,
-) -> Result<ReceiptCore, Doubt> {
+) -> Result<Judged, Doubt> {
     let verified = verify_file(file, gateway_key).map_err(|error| unverified(&error))?;
     let core = verified.core;
     let says = |holds: bool, code, what: &str| match holds {
         true => Ok(()),
         false => Err(Doubt::new(code, format!("the receipt {what}"))),
     };
-    is_of(&core, file, exchange, &seen.worker)?;
+    let named = || exchange.workers.iter().find(|worker| worker.worker_id == core.worker_id);
+    let worker = seen.worker.as_ref().or_else(named).ok_or_else(|| {
+        Doubt::new("receipt_worker", "the receipt is of a worker that could not open the request")
+    })?;
+    is_of(&core, file, exchange, worker)?;
     has_terms(&core, exchange)?;
     let account = verified.account.is_none_or(|account| account == exchange.wallet);
     says(account, "receipt_payer", "names another payer")?;
@@ -52,13 +72,14 @@ pub(super) fn judge(
     says(is_request, "receipt_request_commitment", "is not of the request that was sent")?;
     let frames = seen.frames.frames();
     says(core.frames >= frames, "receipt_frames", "counts fewer frames than came")?;
-    if seen.end == End::Whole || core.frames == frames {
+    let is_answer_checked = seen.end == End::Whole || core.frames == frames;
+    if is_answer_checked {
         let is_answer = core.frames == frames && seen.frames.digest(&salt) == core.resp_commit;
         says(is_answer, "receipt_answer_commitment", "is not of the answer that came")?;
     }
     let agrees = seen.usage.is_none_or(|usage| usage.agrees(&core.usage));
     says(agrees, "receipt_usage", "counts other tokens than the answer says")?;
-    Ok(core)
+    Ok(Judged { core, is_answer_checked })
 }
 
 /// This request, of this worker, under the evidence that was examined.
@@ -120,7 +141,7 @@ fn has_terms(core: &ReceiptCore, exchange: &Exchange) -> Result<(), Doubt> {
     Ok(())
 }
 
-fn unverified(error: &FileError) -> Doubt {
+pub(super) fn unverified(error: &FileError) -> Doubt {
     let code = match error {
         FileError::Field(_) => "receipt_malformed",
         FileError::Receipt(_) => "receipt_worker_signature",

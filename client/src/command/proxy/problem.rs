@@ -34,6 +34,13 @@ pub(super) enum Problem {
     NoKey,
     #[error("the gateway cannot be reached, or its connection broke")]
     Unreachable,
+    /// After the request was sent: somebody may have answered it.
+    #[error("the connection to the gateway broke before an answer came")]
+    Lost,
+    #[error("the body is of type {0}; only application/json is taken")]
+    NotJson(String),
+    #[error("the answers that are open take too much memory; this one is lost")]
+    NoRoom,
     #[error("the gateway's answer has another shape than expected: {0}")]
     Shape(&'static str),
     /// What the gateway or the worker said itself.
@@ -61,6 +68,38 @@ impl Problem {
         }
     }
 
+    /// Whether nothing was sent.
+    pub(super) fn is_unsent(&self) -> bool {
+        matches!(self, Self::Unreachable)
+    }
+
+    /// Whether the gateway said that nobody could answer now.
+    pub(super) fn is_overloaded(&self) -> bool {
+        let overloaded = [StatusCode::BAD_GATEWAY, StatusCode::SERVICE_UNAVAILABLE];
+        matches!(self, Self::Told(told) if overloaded.contains(&told.status))
+    }
+
+    /// Whether the gateway refused the request itself. A conflict is about an earlier one that had
+    /// the same id.
+    pub(super) fn is_client_error(&self) -> bool {
+        matches!(self, Self::Told(told) if told.status.is_client_error()
+            && told.status != StatusCode::CONFLICT)
+    }
+
+    /// Whether the gateway said that no worker answered: then there is nothing to charge.
+    pub(super) fn says_uncharged(&self) -> bool {
+        self.is_stale_key() || self.is_overloaded()
+    }
+
+    /// Whether an answer may have been made that did not come.
+    pub(super) fn may_have_run(&self) -> bool {
+        match self {
+            Self::Lost | Self::Doubt(_) | Self::Shape(_) => true,
+            Self::Told(told) => told.status.is_server_error(),
+            _ => false,
+        }
+    }
+
     fn shape(&self) -> (StatusCode, ErrorBody) {
         let say =
             |kind: &'static str, code: &str| ErrorBody::new(kind, self.to_string()).code(code);
@@ -77,7 +116,14 @@ impl Problem {
             }
             Self::Foreign(_) => (StatusCode::FORBIDDEN, say(kind::PERMISSION, "foreign_origin")),
             Self::NoKey => (StatusCode::UNAUTHORIZED, say(kind::AUTHENTICATION, "missing_api_key")),
-            Self::Unreachable => {
+            Self::NotJson(_) => (
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                say(kind::INVALID_REQUEST, "unsupported_media_type"),
+            ),
+            Self::NoRoom => {
+                (StatusCode::SERVICE_UNAVAILABLE, say(kind::UNAVAILABLE, "proxy_memory"))
+            }
+            Self::Unreachable | Self::Lost => {
                 (StatusCode::BAD_GATEWAY, say(kind::SERVER, "gateway_unreachable"))
             }
             Self::Shape(_) => (StatusCode::BAD_GATEWAY, say(kind::SERVER, "gateway_answer")),
@@ -85,9 +131,13 @@ impl Problem {
         }
     }
 
-    /// A verification error stays one however often it is asked.
+    /// A verification error stays one however often it is asked, and an answer that is lost here
+    /// was charged.
     fn is_lasting(&self) -> bool {
-        matches!(self, Self::Doubt(_) | Self::Unsealable { .. } | Self::Foreign(_))
+        matches!(
+            self,
+            Self::Doubt(_) | Self::Unsealable { .. } | Self::Foreign(_) | Self::NoRoom
+        )
     }
 }
 

@@ -64,6 +64,8 @@ pub enum SoftwareFault {
     NotBuilt,
     #[error("the policy does not allow software evidence of this kind")]
     NotAllowed,
+    #[error("the policy names another root than the one that the evidence led to")]
+    OtherRoot,
 }
 
 /// Why a quote or report does not stand.
@@ -116,6 +118,7 @@ impl Refusal {
             Self::Software(SoftwareFault::Production) => "software_in_production",
             Self::Software(SoftwareFault::NotBuilt) => "software_not_built",
             Self::Software(SoftwareFault::NotAllowed) => "software_not_allowed",
+            Self::Software(SoftwareFault::OtherRoot) => "software_root",
             Self::Evidence(fault) => fault.code(),
             Self::EventLog(error) => error.code(),
             Self::Device { fault, .. } => fault.code(),

@@ -7,9 +7,9 @@ use cocoon_primitives::{Assurance, Timestamp};
 
 use super::Policy;
 use super::fault::{ImageFault, MachineFault, ModelFault, PolicyFault, Revoked};
-use super::rules::{HardwareId, ImageRow, Measured};
+use super::rules::{HardwareId, ImageRow, Measured, ModelRow};
 use crate::appraisal::{Appraised, Platform, software_allowed};
-use crate::enrol::{Refusal, WorkloadModel};
+use crate::enrol::{Refusal, SoftwareFault, WorkloadModel};
 use crate::verify::nvidia;
 
 /// What a policy grants.
@@ -26,6 +26,9 @@ impl Policy {
     pub fn admit(&self, appraised: &Appraised, now: Timestamp) -> Result<Admission, Refusal> {
         if appraised.assurance == Assurance::Software {
             software_allowed(self).map_err(Refusal::Software)?;
+            if !appraised.software_roots.are_named_by(self, appraised.platform.tee()) {
+                return Err(Refusal::Software(SoftwareFault::OtherRoot));
+            }
         }
         self.judge(appraised, now).map_err(Refusal::Policy)
     }
@@ -115,7 +118,8 @@ impl Policy {
         let fits = |row: &&&ImageRow| gpus.is_none_or(|gpus| row.gpus == gpus);
         let row = configured.iter().find(fits).or(configured.first());
         let row = *row.ok_or(PolicyFault::Image(ImageFault::Configuration))?;
-        if self.revoked().images.contains(&row.name) {
+        // The same guest under two names is revoked with either.
+        if configured.iter().any(|row| self.revoked().images.contains(&row.name)) {
             return Err(PolicyFault::Revoked(Revoked::Image));
         }
         Ok(row)
@@ -134,18 +138,28 @@ impl Policy {
         let refused = |fault| Err(PolicyFault::Model { name: model.name.clone(), fault });
         let mut fault = ModelFault::NotListed;
         for row in self.models().iter().filter(|row| row.name == model.name) {
-            if row.manifest != model.manifest_digest {
-                if fault == ModelFault::NotListed {
-                    fault = ModelFault::Manifest;
-                }
-            } else if row.engine.as_ref().is_some_and(|engine| *engine != model.engine) {
-                fault = ModelFault::Engine;
-            } else {
-                return Ok(());
+            match model_fault(row, model) {
+                Some(ModelFault::Manifest) if fault != ModelFault::NotListed => {}
+                Some(found) => fault = found,
+                None => return Ok(()),
             }
         }
         refused(fault)
     }
+}
+
+/// The first part of a row that a model does not fit.
+fn model_fault(row: &ModelRow, model: &WorkloadModel) -> Option<ModelFault> {
+    let checks = [
+        (row.manifest == model.manifest_digest, ModelFault::Manifest),
+        (row.engine.as_ref().is_none_or(|engine| *engine == model.engine), ModelFault::Engine),
+        (
+            row.context_length.is_none_or(|length| length == model.context_length),
+            ModelFault::ContextLength,
+        ),
+        (row.kind.is_none_or(|kind| kind == model.kind), ModelFault::Kind),
+    ];
+    checks.into_iter().find(|(holds, _)| !holds).map(|(_, fault)| fault)
 }
 
 fn is_measured(measured: &Measured, platform: &Platform) -> bool {

@@ -52,6 +52,8 @@ pub enum TdxFault {
     Evaluation,
     #[error("the platform may change its parts")]
     DynamicPlatform,
+    #[error("a revocation list of Intel's has a lower number than the least")]
+    RevocationsOld,
     #[error("advisory {0} is denied")]
     Advisory(String),
     #[error("the guest's attributes differ")]
@@ -78,6 +80,8 @@ pub enum SnpFault {
     AliasCheck,
     #[error("the revocation list was not read")]
     Revocations,
+    #[error("the revocation list was made before the earliest date")]
+    RevocationsOld,
 }
 
 /// Which of the TCB versions in a report.
@@ -139,6 +143,10 @@ pub enum ModelFault {
     Manifest,
     #[error("its engine is not the listed one")]
     Engine,
+    #[error("its context length is not the listed one")]
+    ContextLength,
+    #[error("its kind is not the listed one")]
+    Kind,
 }
 
 impl PolicyFault {
@@ -159,6 +167,8 @@ impl PolicyFault {
             Self::Model { fault: ModelFault::NotListed, .. } => "model_not_listed",
             Self::Model { fault: ModelFault::Manifest, .. } => "model_manifest",
             Self::Model { fault: ModelFault::Engine, .. } => "model_engine",
+            Self::Model { fault: ModelFault::ContextLength, .. } => "model_context_length",
+            Self::Model { fault: ModelFault::Kind, .. } => "model_kind",
         }
     }
 }
@@ -183,6 +193,7 @@ impl TdxFault {
             Self::OutOfDate => "tdx_out_of_date",
             Self::Evaluation => "tdx_tcb_evaluation",
             Self::DynamicPlatform => "tdx_dynamic_platform",
+            Self::RevocationsOld => "tdx_revocations_old",
             Self::Advisory(_) => "tdx_advisory",
             Self::Attributes => "tdx_attributes",
             Self::Xfam => "tdx_xfam",
@@ -204,6 +215,7 @@ impl SnpFault {
             Self::Smt => "snp_smt",
             Self::AliasCheck => "snp_alias_check",
             Self::Revocations => "snp_revocations",
+            Self::RevocationsOld => "snp_revocations_old",
         }
     }
 }

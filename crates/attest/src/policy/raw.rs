@@ -58,6 +58,10 @@ pub(super) struct Tdx {
     pub(super) mr_seam: Vec<String>,
     #[serde(default)]
     pub(super) denied_advisories: Vec<String>,
+    #[serde(default)]
+    pub(super) min_root_crl: u32,
+    #[serde(default)]
+    pub(super) min_pck_crl: u32,
 }
 
 #[derive(Deserialize)]
@@ -70,6 +74,7 @@ pub(super) struct Snp {
     pub(super) allow_smt: bool,
     #[serde(default)]
     pub(super) require_alias_check: bool,
+    pub(super) min_crl_date: Option<String>,
     #[serde(default)]
     pub(super) min_tcb: BTreeMap<String, Tcb>,
 }
@@ -120,6 +125,8 @@ pub(super) struct Model {
     pub(super) name: String,
     pub(super) manifest: String,
     pub(super) engine: Option<String>,
+    pub(super) context_length: Option<u64>,
+    pub(super) kind: Option<String>,
 }
 
 #[derive(Deserialize)]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cocoon_primitives::{Digest, ModelName, Timestamp, WorkerId};
+use cocoon_primitives::{Digest, ModelKind, ModelName, Timestamp, WorkerId};
 
 use super::{Mode, OnRevocation};
 use crate::verify::Hex;
@@ -52,6 +52,9 @@ pub struct TdxRules {
     pub xfam: Vec<Hex<8>>,
     pub mr_seam: Vec<Hex<48>>,
     pub denied_advisories: Vec<String>,
+    /// The least numbers of Intel's revocation lists.
+    pub min_root_crl: u32,
+    pub min_pck_crl: u32,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,6 +63,8 @@ pub struct SnpRules {
     pub floors: Vec<(Product, Tcb)>,
     pub allow_smt: bool,
     pub require_alias_check: bool,
+    /// The revocation list must not have been made before.
+    pub min_crl_date: Option<Timestamp>,
 }
 
 /// What may be booted.
@@ -109,6 +114,9 @@ pub struct ModelRow {
     pub name: ModelName,
     pub manifest: Digest,
     pub engine: Option<String>,
+    /// What the worker must state, where the row does.
+    pub context_length: Option<u64>,
+    pub kind: Option<ModelKind>,
 }
 
 /// Which machine: the processor package of a TDX platform, or the chip of an SEV-SNP one.
@@ -140,7 +148,7 @@ pub struct MachineRow {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Revocations {
     pub hardware: Vec<HardwareId>,
-    /// Serial numbers of certificates, hex.
+    /// Serial numbers of certificates, hex, without zeros in front.
     pub gpu_serials: Vec<String>,
     pub images: Vec<String>,
     pub model_names: Vec<ModelName>,

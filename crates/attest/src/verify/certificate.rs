@@ -188,6 +188,12 @@ fn framed(mut der: &[u8]) -> Option<()> {
     (framed && inner == algorithm).then_some(())
 }
 
+/// A serial number without the zeros in front, of which DER puts one where the first bit is set.
+pub(crate) fn significant(serial: &[u8]) -> &[u8] {
+    let zeros = serial.iter().take_while(|byte| **byte == 0).count();
+    &serial[zeros..]
+}
+
 pub(super) fn within(at: i64, from: i64, until: i64) -> Result<(), NotInForce> {
     if at < from {
         return Err(NotInForce::NotYet);

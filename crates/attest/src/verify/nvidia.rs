@@ -92,7 +92,7 @@ pub fn appraise_under(
         chain.map_err(|malformed| Unusable::Chain(chain::Malformed::Certificate(malformed)))?;
     let signer = chain.first().expect("a chain that was read has two certificates or more");
     let certified = chain::firmware_id(signer);
-    let claims = Claims::of(&report, signer, certified);
+    let claims = Claims::of(&report, signer, &chain, certified);
 
     let mut appraisal = Appraisal::new();
     appraisal.ensure("chain", chain::is_trusted(&chain, root), Reason::Chain);

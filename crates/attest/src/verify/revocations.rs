@@ -9,7 +9,7 @@ use x509_parser::der_parser::oid;
 use x509_parser::prelude::FromDer as _;
 use x509_parser::revocation_list::CertificateRevocationList;
 
-use super::certificate::{NotInForce, within};
+use super::certificate::{NotInForce, significant, within};
 use super::der;
 
 /// A list without entries has about a thousand bytes, an entry about thirty.
@@ -69,9 +69,9 @@ impl<'a> Revocations<'a> {
         within(at, self.from, self.until)
     }
 
-    /// The last second of its dates, since 1970.
-    pub(super) const fn until(&self) -> i64 {
-        self.until
+    /// The first and the last second of its dates, since 1970.
+    pub(super) const fn dates(&self) -> (i64, i64) {
+        (self.from, self.until)
     }
 
     /// Whether this RSA key signed it: RSASSA-PSS, SHA-384, 48 bytes of salt.
@@ -89,11 +89,6 @@ impl<'a> Revocations<'a> {
             .iter_revoked_certificates()
             .any(|entry| significant(entry.raw_serial()) == serial)
     }
-}
-
-fn significant(serial: &[u8]) -> &[u8] {
-    let zeros = serial.iter().take_while(|byte| **byte == 0).count();
-    &serial[zeros..]
 }
 
 /// Whether the parts outside the signed one have their one form (RFC 5280, section 5.1).

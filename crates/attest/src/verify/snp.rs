@@ -119,6 +119,12 @@ pub enum Unusable {
     Revocations(revocations::Malformed),
 }
 
+/// The report data and the host data that a report has, unverified; none where it is no report.
+pub(crate) fn peek(report: &[u8]) -> Option<([u8; 64], [u8; 32])> {
+    let report = Report::read(report).ok()?;
+    Some((report.report_data(), report.host_data()))
+}
+
 /// Judges `report` and `vcek`, the certificate of the key that signed it, in DER, under AMD's keys as of
 /// `at`. A nonce of at most 64 bytes must be the report data, which is filled up with zeros.
 pub fn appraise(
@@ -165,8 +171,9 @@ pub fn appraise_under(
     match list {
         Some(list) => {
             let good = not_revoked(&list, &vcek, issuer.as_ref(), at);
-            if let Some(until) = appraisal.require("revocation", good) {
+            if let Some((from, until)) = appraisal.require("revocation", good) {
                 claims.crl_checked = true;
+                claims.crl_from = Some(from);
                 claims.crl_until = Some(until);
             }
         }
@@ -229,16 +236,16 @@ fn guest(appraisal: &mut Appraisal<Reason>, claims: &Claims) {
     appraisal.ensure("vmpl", claims.vmpl == 0, Reason::Vmpl);
 }
 
-/// The last second for which the list says that neither certificate is revoked.
+/// The first and the last second for which the list says that neither certificate is revoked.
 fn not_revoked(
     list: &Revocations<'_>,
     vcek: &Certificate<'_>,
     issuer: Option<&Issuer>,
     at: i64,
-) -> Result<i64, Reason> {
+) -> Result<(i64, i64), Reason> {
     let issuer = issuer.filter(|issuer| issuer.signed_list(list)).ok_or(Reason::ListSignature)?;
     list.in_force(at).map_err(Reason::ListValidity)?;
-    if issuer.is_revoked(list, vcek) { Err(Reason::Revoked) } else { Ok(list.until()) }
+    if issuer.is_revoked(list, vcek) { Err(Reason::Revoked) } else { Ok(list.dates()) }
 }
 
 #[cfg(test)]

@@ -122,6 +122,11 @@ enum Status {
     OfPolicy,
 }
 
+/// The report data and RTMR3 that a quote has, unverified; none where it is no quote.
+pub(crate) fn peek(input: &[u8]) -> Option<([u8; 64], [u8; 48])> {
+    UnverifiedQuote::parse(input).ok()?.reported()
+}
+
 /// Judges a quote under Intel's root at the moment `at`. A nonce of at most 64 bytes must be the report
 /// data, which is filled up with zeros.
 pub fn appraise(

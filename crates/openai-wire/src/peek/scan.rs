@@ -174,7 +174,9 @@ impl<'de> Visitor<'de> for Top<'_> {
             } else if let Some(slot) = fields.slot(endpoint, &key) {
                 slot.fill(map.next_value_seed(Look { values_left, include_usage: None })?);
             } else {
-                map.next_value_seed(Skip { values_left })?;
+                let kind = map.next_value_seed(Skip { values_left })?;
+                let is_rule = matches!(key.as_ref(), "logit_bias" | "stop");
+                fields.has_token_rules |= is_rule && kind != Kind::Null;
             }
         }
         Ok(fields)

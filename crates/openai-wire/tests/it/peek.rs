@@ -36,6 +36,31 @@ fn escaped_keys_and_values_are_the_fields_they_spell() {
     assert_eq!((&*peek.model, peek.choices), ("m", 3));
 }
 
+/// However its keys are spelled.
+#[test]
+fn a_say_in_how_the_text_is_cut_is_seen() {
+    use Endpoint::{ChatCompletions, Completions, Responses};
+    for (endpoint, fields, expected) in [
+        (ChatCompletions, r#""messages":[0]"#, false),
+        (ChatCompletions, r#""messages":[0],"logit_bias":null,"stop":null"#, false),
+        (ChatCompletions, r#""messages":[{"logit_bias":{},"stop":"x"}]"#, false),
+        (ChatCompletions, r#""messages":[0],"logit_bias":{"5":1}"#, true),
+        (ChatCompletions, r#""messages":[0],"logit\u005fbias":{"5":1}"#, true),
+        (ChatCompletions, r#""messages":[0],"\u0073top":["x"]"#, true),
+        (ChatCompletions, r#""stop":"x","stop":null,"messages":[0]"#, true),
+        (Responses, r#""input":[1,2]"#, false),
+        (Responses, r#""logit_bias":{}"#, true),
+        (Completions, r#""prompt":"x""#, false),
+        (Completions, r#""prompt":["x","y"]"#, false),
+        (Completions, r#""prompt":[1,2]"#, true),
+        (Completions, r#""prompt":[[1],[2]]"#, true),
+    ] {
+        let body = format!(r#"{{"model":"m",{fields}}}"#);
+        let peek = peek::read(endpoint, body.as_bytes()).unwrap();
+        assert_eq!(peek.has_uneven_text, expected, "{body}");
+    }
+}
+
 #[test]
 fn what_is_wrong_is_named() {
     let table: &[(&[u8], Option<&str>, &str)] = &[

@@ -41,6 +41,8 @@ pub struct AnswerOpener {
     keys: Vec<Keyed>,
     buffer: BytesMut,
     state: State,
+    /// Of one frame's plaintext.
+    text_bytes_max: usize,
 }
 
 enum State {
@@ -61,7 +63,16 @@ struct Answer {
 
 impl AnswerOpener {
     pub(super) fn new(keys: Vec<Keyed>) -> Self {
-        Self { keys, buffer: BytesMut::new(), state: State::Before }
+        let text_bytes_max = FRAME_TEXT_BYTES_MAX;
+        Self { keys, buffer: BytesMut::new(), state: State::Before, text_bytes_max }
+    }
+
+    /// Takes no frame of more than `bytes`, header and tag included: a longer one is malformed, and
+    /// is refused before it is buffered. What the format allows stays the most.
+    #[must_use]
+    pub fn with_frame_max(self, bytes: usize) -> Self {
+        let text = bytes.saturating_sub(FRAME_HEADER_BYTES + TAG_BYTES);
+        Self { text_bytes_max: text.min(FRAME_TEXT_BYTES_MAX), ..self }
     }
 
     /// Adds what arrived. Call [`Self::next_frame`] until it has none before pushing more: the
@@ -128,7 +139,8 @@ impl AnswerOpener {
         }
         let State::Open(answer) = &mut self.state else { return Err(OpenError::Trailing) };
         let before = if answer.seq == 0 { PREAMBLE_BYTES } else { 0 };
-        let Some(payload) = cut(&mut self.buffer, before, answer.seq)? else { return Ok(None) };
+        let payload = cut(&mut self.buffer, before, answer.seq, self.text_bytes_max)?;
+        let Some(payload) = payload else { return Ok(None) };
         let frame = answer.open(payload, before)?;
         if frame.is_final {
             self.state = match std::mem::replace(&mut self.state, State::Before) {
@@ -158,13 +170,18 @@ impl AnswerOpener {
 }
 
 /// Takes the next payload off, once it is whole: `before` bytes and one frame.
-fn cut(buffer: &mut BytesMut, before: usize, seq: u64) -> Result<Option<Bytes>, OpenError> {
+fn cut(
+    buffer: &mut BytesMut,
+    before: usize,
+    seq: u64,
+    text_bytes_max: usize,
+) -> Result<Option<Bytes>, OpenError> {
     let Some(header) = buffer.get(before..).and_then(<[u8]>::first_chunk) else { return Ok(None) };
     let [l0, l1, l2, l3, flags] = *header;
     let malformed = OpenError::Malformed(seq);
     let sealed = usize::try_from(u32::from_be_bytes([l0, l1, l2, l3])).map_err(|_| malformed)?;
     let text = sealed.checked_sub(TAG_BYTES).ok_or(malformed)?;
-    let is_bounded = (STEP_BYTES..=FRAME_TEXT_BYTES_MAX).contains(&text);
+    let is_bounded = (STEP_BYTES..=text_bytes_max).contains(&text);
     if !is_bounded || !text.is_multiple_of(STEP_BYTES) || flags > FINAL {
         return Err(malformed);
     }

@@ -148,6 +148,20 @@ fn lengths_are_judged_from_the_header() {
 }
 
 #[test]
+fn a_reader_s_own_limit_is_judged_from_the_header() {
+    let (payloads, keys) = payloads(1, &[&[1; 2000]]);
+    let wide = payloads[1].len();
+    for (limit, is_taken) in [(wide, true), (wide - 1, false)] {
+        let mut opener = keys.opener().with_frame_max(limit);
+        opener.push(&payloads[0]);
+        assert!(opener.next_frame().unwrap().is_some());
+        opener.push(&payloads[1][..5]);
+        let expected = if is_taken { Ok(None) } else { Err(OpenError::Malformed(1)) };
+        assert_eq!(opener.next_frame(), expected, "{limit}");
+    }
+}
+
+#[test]
 fn an_answer_of_nobody_is_refused() {
     let (sent, keys) = payloads(1, &DATA);
     let mut wire = sent.concat();

@@ -14,6 +14,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::{NOT_KEPT, Reader, model, query, refuse, shape};
+use crate::ear::EarSigner;
 use crate::edge::problem::Problem;
 use crate::transparency::Transparency;
 use crate::uplink::{SharedFleet, lock};
@@ -33,6 +34,7 @@ pub(in crate::api) async fn workers(
     _reader: Reader,
     State(fleet): State<SharedFleet>,
     State(clock): State<Arc<dyn Clock>>,
+    State(ear): State<Arc<EarSigner>>,
     State(store): State<Store>,
     State(transparency): State<Arc<Transparency>>,
     asked: Result<Query<WorkersQuery>, QueryRejection>,
@@ -54,6 +56,7 @@ pub(in crate::api) async fn workers(
     let mut data = Vec::with_capacity(live.len());
     for (lease, appraised, _) in &live {
         let mut worker = shape::worker(lease, appraised, transparency.lease_index(lease.lease_id));
+        worker["ear"] = json!(ear.token(lease, appraised));
         if with_evidence && let Some(evidence) = store.evidence(lease.evidence_digest).await? {
             worker["evidence"] = json!(STANDARD.encode(evidence));
         }

@@ -60,15 +60,15 @@ fn a_light_renewal_is_refused_for_its_own_reason() {
 
 #[test]
 fn a_full_renewal_must_be_of_the_same_worker() {
-    let (lease, _) = leased();
+    let (lease, held) = leased();
     let again = |id| {
         let (open, challenge) = open(id);
         verify(open, &answer(&challenge)).unwrap()
     };
-    let (renewed, appraised) = renewal::full(&lease, again(2), NOW).unwrap();
+    let (renewed, appraised) = renewal::full(&lease, &held, again(2), NOW).unwrap();
     assert_eq!(renewed.lease().evidence_digest, lease.evidence_digest);
     assert_ne!(appraised.evidence_digest, lease.evidence_digest);
-    let fault = |lease: &Lease, now| renewal::full(lease, again(3), now).unwrap_err();
+    let fault = |lease: &Lease, now| renewal::full(lease, &held, again(3), now).unwrap_err();
     let other = Lease { payee: WalletAddress::new(0, [6; 32]), ..lease.clone() };
     assert_eq!(fault(&other, NOW), RenewalFault::Changed);
     let other = Lease { hpke_key: [0; 32], ..lease.clone() };
@@ -78,11 +78,11 @@ fn a_full_renewal_must_be_of_the_same_worker() {
 
 #[test]
 fn after_a_change_of_the_policy_evidence_is_brought_again_and_the_lease_goes_on() {
-    let (lease, _) = leased();
+    let (lease, held) = leased();
     let changed = parse(&policy_text().replace("version = 1", "version = 2"));
     let (open, challenge) = open_under(4, &changed);
     let attested = verify_at(open, &answer(&challenge), &changed, NOW).unwrap();
-    let (renewed, appraised) = renewal::full(&lease, attested, NOW).unwrap();
+    let (renewed, appraised) = renewal::full(&lease, &held, attested, NOW).unwrap();
     let lease = renewed.into_lease();
     // Receipts go on to name what the lease was granted by.
     assert_eq!(lease.policy_digest, POLICY.digest());

@@ -21,7 +21,9 @@ pub(super) fn workload(workload: &Workload, gpus: u32) -> Result<(), PolicyFault
 
 /// One row must hold as a whole; the reason is that of the row that held longest.
 pub(super) fn device(policy: &Policy, device: &Claims) -> Result<(), PolicyFault> {
-    if policy.revoked().gpu_serials.contains(&device.signer_serial) {
+    // Any of its certificates: the device's own, its firmware's, or one of who made it.
+    let revoked = &policy.revoked().gpu_serials;
+    if device.chain_serials.iter().any(|serial| revoked.contains(serial)) {
         return Err(PolicyFault::Revoked(Revoked::Gpu));
     }
     let faults = policy.gpus().iter().map(|row| fault(row, device));

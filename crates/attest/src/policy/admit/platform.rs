@@ -28,6 +28,9 @@ pub(super) fn tdx(
     if claims.tcb_eval_data_number < rules.min_tcb_eval {
         return Err(TdxFault::Evaluation);
     }
+    if claims.root_crl_number < rules.min_root_crl || claims.pck_crl_number < rules.min_pck_crl {
+        return Err(TdxFault::RevocationsOld);
+    }
     if claims.dynamic_platform == Some(true) && !rules.allow_dynamic_platform {
         return Err(TdxFault::DynamicPlatform);
     }
@@ -73,5 +76,14 @@ pub(super) fn snp(rules: Option<&SnpRules>, claims: &snp::Claims) -> Result<(), 
     if !claims.crl_checked {
         return Err(SnpFault::Revocations);
     }
+    if rules.min_crl_date.is_some_and(|earliest| !is_from(claims.crl_from, earliest)) {
+        return Err(SnpFault::RevocationsOld);
+    }
     Ok(())
+}
+
+/// Whether a list has a date, and not one before `earliest`.
+fn is_from(seconds: Option<i64>, earliest: Timestamp) -> bool {
+    let seconds = seconds.and_then(|seconds| u64::try_from(seconds).ok());
+    seconds.is_some_and(|seconds| Timestamp::from_seconds(seconds) >= earliest)
 }

@@ -53,6 +53,8 @@ pub(super) fn tdx(findings: &mut Findings, raw: &raw::Tdx) -> Option<TdxRules> {
         xfam,
         mr_seam,
         denied_advisories: raw.denied_advisories.clone(),
+        min_root_crl: raw.min_root_crl,
+        min_pck_crl: raw.min_pck_crl,
     })
 }
 
@@ -81,7 +83,13 @@ pub(super) fn snp(findings: &mut Findings, raw: &raw::Snp) -> SnpRules {
     for name in raw.min_tcb.keys().filter(|name| !raw.products.contains(name)) {
         findings.add(format!("snp.min_tcb.{name}"), "is the floor of a product that is not listed");
     }
-    SnpRules { floors, allow_smt: raw.allow_smt, require_alias_check: raw.require_alias_check }
+    let min_crl_date = raw.min_crl_date.as_ref();
+    SnpRules {
+        floors,
+        allow_smt: raw.allow_smt,
+        require_alias_check: raw.require_alias_check,
+        min_crl_date: min_crl_date.and_then(|text| findings.time("snp.min_crl_date", text)),
+    }
 }
 
 fn product(name: &str) -> Result<Product, &'static str> {

@@ -1,14 +1,17 @@
 //! The lists: images, models, machines, and what is revoked.
 
-use cocoon_primitives::{Digest, ModelName, WorkerId};
+use cocoon_primitives::{Digest, ModelKind, ModelName, WorkerId};
 
 use super::Findings;
 use crate::policy::raw;
 use crate::policy::rules::{
     HardwareId, ImageRow, MachineRow, Measured, ModelRow, Registers, Revocations,
 };
+use crate::verify::certificate::significant;
 
 const LEVEL_MAX: u8 = 9;
+/// So much hex is no name.
+const DIGEST_LIKE_CHARS: usize = 32;
 
 pub(super) fn images(findings: &mut Findings, raw: &[raw::Image]) -> Vec<ImageRow> {
     findings.rows("image", raw);
@@ -110,8 +113,10 @@ pub(super) fn models(findings: &mut Findings, raw: &[raw::Model]) -> Vec<ModelRo
         let name = findings.value(&format!("{at}.name"), row.name.parse().map_err(|_| problem));
         let manifest = findings.value(&format!("{at}.manifest"), digest(&row.manifest));
         let engine = row.engine.as_ref().map(|text| findings.text(&format!("{at}.engine"), text));
+        let kind = row.kind.as_ref();
+        let kind = kind.and_then(|text| findings.value(&format!("{at}.kind"), kind_of(text)));
         let Some((name, manifest)) = name.zip(manifest) else { continue };
-        let row = ModelRow { name, manifest, engine };
+        let row = ModelRow { name, manifest, engine, context_length: row.context_length, kind };
         if rows.contains(&row) {
             findings.add(at, "is there twice");
         }
@@ -120,9 +125,23 @@ pub(super) fn models(findings: &mut Findings, raw: &[raw::Model]) -> Vec<ModelRo
     rows
 }
 
+fn kind_of(text: &str) -> Result<ModelKind, &'static str> {
+    [ModelKind::Chat, ModelKind::Embedding]
+        .into_iter()
+        .find(|kind| kind.as_str() == text)
+        .ok_or("must be \"chat\" or \"embedding\"")
+}
+
 fn digest(text: &str) -> Result<Digest, &'static str> {
     let digits = text.strip_prefix("sha256:").unwrap_or(text);
     digits.parse().map_err(|_| "must be 64 hex digits, with or without \"sha256:\" in front")
+}
+
+/// Whether nobody would give a model this name: a digest that is misspelt must not revoke nothing.
+fn is_meant_as_digest(text: &str) -> bool {
+    let is_hex = text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let is_labelled = text.get(..7).is_some_and(|label| label.eq_ignore_ascii_case("sha256:"));
+    is_labelled || (is_hex && text.len() >= DIGEST_LIKE_CHARS)
 }
 
 pub(super) fn machines(findings: &mut Findings, raw: &[raw::Machine]) -> Vec<MachineRow> {
@@ -185,8 +204,10 @@ pub(super) fn revoked(findings: &mut Findings, raw: &raw::Revoked) -> Revocation
         revoked.hardware.extend(id);
     }
     for (index, text) in raw.gpu_serial.iter().enumerate() {
-        let serial = hex::decode(text).ok().filter(|serial| !serial.is_empty());
-        let serial = serial.ok_or("must be the serial number of a certificate in hex");
+        let serial = hex::decode(text).ok().map(|serial| significant(&serial).to_vec());
+        let serial = serial
+            .filter(|serial| !serial.is_empty())
+            .ok_or("must be the serial number of a certificate in hex");
         let serial = findings.value(&format!("revoked.gpu_serial[{index}]"), serial);
         revoked.gpu_serials.extend(serial.map(hex::encode));
     }
@@ -194,13 +215,14 @@ pub(super) fn revoked(findings: &mut Findings, raw: &raw::Revoked) -> Revocation
         revoked.images.push(findings.text(&format!("revoked.image[{index}]"), text));
     }
     for (index, text) in raw.model.iter().enumerate() {
+        let field = format!("revoked.model[{index}]");
         match digest(text) {
             Ok(manifest) => revoked.manifests.push(manifest),
+            Err(problem) if is_meant_as_digest(text) => findings.add(field, problem),
             Err(_) => {
                 let name: Result<ModelName, _> = text.parse();
                 let name = name.map_err(|_| "must be a model's name or the digest of its manifest");
-                let name = findings.value(&format!("revoked.model[{index}]"), name);
-                revoked.model_names.extend(name);
+                revoked.model_names.extend(findings.value(&field, name));
             }
         }
     }

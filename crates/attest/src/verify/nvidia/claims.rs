@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::report::Report;
-use crate::verify::certificate::Certificate;
+use crate::verify::certificate::{Certificate, significant};
 
 /// The numbers of opaque fields (NVIDIA's open verifier).
 const DRIVER: u16 = 3;
@@ -67,8 +67,13 @@ pub struct Claims {
     pub architecture: Option<Architecture>,
     /// The name of the key that signed: chip, stepping and processor.
     pub signer: Option<String>,
-    /// The serial number of that key's certificate: it tells devices apart.
+    /// The serial number of that key's certificate, which is made anew for other firmware. As all serial
+    /// numbers here: in hex, without zeros in front.
     pub signer_serial: String,
+    /// The serial number of the certificate behind it, that of the key in the chip: it tells devices apart.
+    pub device_serial: String,
+    /// The serial numbers of all its certificates, the signer's first.
+    pub chain_serials: Vec<String>,
     pub nonce: String,
     pub driver_version: Option<String>,
     pub vbios_version: Option<String>,
@@ -96,14 +101,18 @@ impl Claims {
     pub(super) fn of(
         report: &Report<'_>,
         signer: &Certificate<'_>,
+        chain: &[Certificate<'_>],
         certified: Option<&[u8]>,
     ) -> Self {
+        let chain_serials: Vec<_> = chain.iter().map(serial).collect();
         let text = |number| report.field(number).and_then(text);
         let feature = report.field(FEATURE_FLAG).and_then(|field| field.try_into().ok());
         Self {
             architecture: signer.subject().and_then(Architecture::by_name),
             signer: signer.subject().map(str::to_owned),
-            signer_serial: hex::encode(signer.serial()),
+            signer_serial: serial(signer),
+            device_serial: chain_serials.get(1).cloned().unwrap_or_default(),
+            chain_serials,
             nonce: hex::encode(report.nonce),
             driver_version: text(DRIVER),
             vbios_version: report.field(VBIOS).and_then(vbios),
@@ -121,6 +130,10 @@ impl Claims {
             measurements: report.measurements.values().map(hex::encode).collect(),
         }
     }
+}
+
+fn serial(certificate: &Certificate<'_>) -> String {
+    hex::encode(significant(certificate.serial()))
 }
 
 /// Eight bytes each; none where they are something else.

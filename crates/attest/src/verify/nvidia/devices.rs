@@ -11,7 +11,7 @@ use super::claims::{Architecture, Claims, Status};
 pub enum Fault {
     #[error("there are {found} GPUs, not {expected}")]
     Count { found: usize, expected: usize },
-    #[error("two reports are signed by the same device")]
+    #[error("two reports are of the same device")]
     Repeated,
     #[error("a report answers another nonce")]
     Nonce,
@@ -40,7 +40,7 @@ impl Fault {
 /// Whether these are `gpu_count` different GPUs of one architecture, and any number of different switches,
 /// that all answer `nonce`.
 pub fn check(devices: &[Claims], gpu_count: usize, nonce: &[u8; 32]) -> Result<(), Fault> {
-    let serials: BTreeSet<_> = devices.iter().map(|device| &device.signer_serial).collect();
+    let serials: BTreeSet<_> = devices.iter().map(|device| &device.device_serial).collect();
     if serials.len() != devices.len() {
         return Err(Fault::Repeated);
     }

@@ -116,7 +116,8 @@ pub struct Claims {
     pub launch: Option<Tcb>,
     /// A revocation list in force was read, and it names neither the certificate nor its issuer.
     pub crl_checked: bool,
-    /// The last second of that list, since 1970.
+    /// The first and the last second of that list, since 1970.
+    pub crl_from: Option<i64>,
     pub crl_until: Option<i64>,
     /// The first and the last second of the certificate, since 1970.
     pub certificate_from: i64,
@@ -158,6 +159,7 @@ impl Claims {
             committed: tcb(report.committed_tcb()),
             launch: tcb(report.launch_tcb()),
             crl_checked: false,
+            crl_from: None,
             crl_until: None,
             certificate_from: dates.0,
             certificate_until: dates.1,

@@ -14,6 +14,9 @@ use crate::evidence::QUOTE_BYTES_MAX;
 const HEADER_BYTES: usize = 48;
 const TEE_TDX: u32 = 0x81;
 const TD10_BYTES: u32 = 584;
+/// Where these stand in a body.
+const RTMR3: usize = 472;
+const REPORT_DATA: usize = 520;
 /// The largest body: that of TDX 1.5 with its extension.
 const BODY_BYTES_MAX: u32 = 885;
 /// Certification data that holds the quoting enclave's report, and a chain in PEM.
@@ -26,6 +29,8 @@ pub(super) struct UnverifiedQuote<'a> {
     pub(super) bytes: &'a [u8],
     /// What the attestation key signs: header and body.
     signed: &'a [u8],
+    /// Of every version, the first part of it is the report of TDX 1.0.
+    body: &'a [u8],
     signature: [u8; 64],
     attestation_key: [u8; 64],
     qe_report: &'a [u8],
@@ -108,7 +113,7 @@ impl<'a> UnverifiedQuote<'a> {
         if body_bytes > BODY_BYTES_MAX {
             return Err(Malformed::Part.into());
         }
-        quote.take(usize::try_from(body_bytes).map_err(|_| Malformed::Part)?)?;
+        let body = quote.take(usize::try_from(body_bytes).map_err(|_| Malformed::Part)?)?;
         let signed = &input[..input.len() - quote.0.len()];
         let mut auth = quote.part()?;
         let bytes = &input[..input.len() - quote.0.len()];
@@ -130,7 +135,14 @@ impl<'a> UnverifiedQuote<'a> {
         }
         certification.part()?;
         certification.end()?;
-        Ok(Self { bytes, signed, signature, attestation_key, qe_report, qe_auth })
+        Ok(Self { bytes, signed, body, signature, attestation_key, qe_report, qe_auth })
+    }
+
+    /// The report data and RTMR3, which nothing vouches for yet.
+    pub(super) fn reported(&self) -> Option<([u8; 64], [u8; 48])> {
+        let rtmr3 = self.body.get(RTMR3..)?.first_chunk()?;
+        let data = self.body.get(REPORT_DATA..)?.first_chunk()?;
+        Some((*data, *rtmr3))
     }
 
     /// Header and body are signed by the attestation key that the quote carries.
