@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use axum::Router;
 use cocoon_fleet::Fleet;
-use cocoon_primitives::Clock;
+use cocoon_primitives::{Clock, Timestamp};
 use cocoon_runtime::telemetry::{TelemetryError, prometheus};
 use cocoon_runtime::{Drained, Lifecycle};
 use cocoon_store::{Store, StoreError};
@@ -129,7 +129,7 @@ async fn assemble(
     let (admin, admin_listener) = listen(config.admin_listen).await?;
     let metrics = prometheus()?;
     let store = open_store(config.store_path()).await?;
-    let policy = open_policy(&config).await?;
+    let policy = open_policy(&config, clock.now()).await?;
     policy.watch(clock.clone(), &stages.core);
     let fleet: SharedFleet = Arc::new(Mutex::new(Fleet::new()));
 
@@ -388,9 +388,9 @@ async fn open_store(path: PathBuf) -> Result<Store, StoreError> {
 }
 
 /// Judging a policy is a matter of milliseconds, and of the disk.
-async fn open_policy(config: &Config) -> Result<Arc<PolicyStore>, StartError> {
+async fn open_policy(config: &Config, now: Timestamp) -> Result<Arc<PolicyStore>, StartError> {
     let (source, data_dir) = (config.policy.clone(), config.data_dir.clone());
-    tokio::task::spawn_blocking(move || PolicyStore::open(source, &data_dir))
+    tokio::task::spawn_blocking(move || PolicyStore::open(source, &data_dir, now))
         .await
         .unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic()))
         .map_err(StartError::Policy)

@@ -31,7 +31,7 @@ use tracing::Instrument;
 use crate::auth::principal::Principal;
 use crate::jobs::Jobs;
 use crate::rates::Rates;
-use crate::recount::Recounter;
+use crate::recount::{Recounter, Sample};
 use crate::uplink::{SharedFleet, lock};
 
 mod attempt;
@@ -189,12 +189,16 @@ impl Dispatcher {
     /// Prices a request and sets its worst case aside.
     async fn reserve(&self, call: &Call) -> Result<(Ticket, Facts), DispatchError> {
         let now = self.clock.now();
-        let Asked { model, assurance, is_streamed, plan } = self.asked(call, now)?;
-        let tokens = self.rates.tokens(call.principal.wallet, plan.work_max())?;
+        let Asked { model, assurance, is_streamed, plan, sample } = self.asked(call, now)?;
+        let mut work = plan.work_max();
+        if call.sealed.is_some() {
+            work = work.min(self.rates.tokens_max().max(plan.work_stated()));
+        }
+        let tokens = self.rates.tokens(call.principal.wallet, work)?;
         let saturated = || DispatchError::Saturated { retry_after_ms: attempt::RETRY_AFTER_MS };
         let slot = self.endings.clone().try_reserve_owned().map_err(|_| saturated())?;
         let Some(seat) = self.live.enter(call.request_id) else {
-            return Err(duplicate(call));
+            return Err(self.duplicate(call).await);
         };
         let mut pay_blind = [0; 32];
         match &call.sealed {
@@ -239,9 +243,6 @@ impl Dispatcher {
         };
         let is_sealed = call.sealed.is_some();
         let facts = Facts { request_id: call.request_id, assurance, is_streamed, is_sealed };
-        // What is sealed cannot be read here.
-        let sample =
-            (!is_sealed).then(|| self.recounter.draw(&agreement.model, &call.body)).flatten();
         let ticket = Ticket::new(agreement, seat, tokens, slot).with_sample(sample);
         Ok((self.hold(call, ticket, reservation).await?, facts))
     }
@@ -263,20 +264,23 @@ impl Dispatcher {
         if let Some(sealed) = &call.sealed {
             sealed.check(&call.principal.wallet, now)?;
             let (model, price, served) = find(sealed.head.model.as_str())?;
-            let plan = sealed.plan(price, &served, &self.limits)?;
+            let plan = sealed.plan(price, &served, call.body.len(), &self.limits)?;
             let (assurance, is_streamed) = (served.assurance, sealed.head.is_stream);
-            return Ok(Asked { model, assurance, is_streamed, plan });
+            // What is sealed cannot be read here.
+            return Ok(Asked { model, assurance, is_streamed, plan, sample: None });
         }
         let peek = peek::read(call.endpoint, &call.body)?;
         self.limits.check(call.endpoint, &peek)?;
         let (model, price, served) = find(&peek.model)?;
         let (context, body_bytes) = (served.context_length, call.body.len());
         let plan = plan::plan(&peek, body_bytes, price, context, &self.limits);
-        Ok(Asked { model, assurance: served.assurance, is_streamed: peek.stream, plan })
+        let sample = self.recounter.draw(&model, &peek);
+        Ok(Asked { model, assurance: served.assurance, is_streamed: peek.stream, plan, sample })
     }
 
     /// The ticket exists before the money is set aside: a caller that goes away meanwhile leaves
-    /// an outcome behind, and the store handles it after the reservation.
+    /// an outcome behind, and the store handles it after the reservation. Where there never was
+    /// one the store sees that too: an outcome shows whose reservation it ends.
     async fn hold(
         &self,
         call: &Call,
@@ -300,7 +304,7 @@ impl Dispatcher {
                 let held = self.held_of_key(principal).await;
                 FundsError::KeyCap { needed, remaining, held }.into()
             }
-            Ok(ReserveOutcome::Duplicate) => duplicate(call),
+            Ok(ReserveOutcome::Duplicate) => self.duplicate(call).await,
             Err(error) => {
                 // It may have been set aside all the same.
                 drop(ticket.close(Verdict::Refused));
@@ -309,6 +313,27 @@ impl Dispatcher {
         };
         ticket.withdraw();
         Err(refused)
+    }
+
+    /// A sealed request has its client's id: the second one of a wallet is a repeat. Who meets
+    /// another wallet's id learns nothing of that request. Any other id is ours.
+    async fn duplicate(&self, call: &Call) -> DispatchError {
+        if call.sealed.is_none() {
+            return DispatchError::InvalidRequest {
+                message: "This request id was used before.".to_owned(),
+                param: None,
+                code: "duplicate_request_id",
+            };
+        }
+        match self.store.request(call.request_id).await {
+            Ok(Some(row)) if row.wallet == call.principal.wallet => {
+                DispatchError::SealedRepeat { receipt: call.request_id }
+            }
+            Ok(Some(_)) => sealed::taken(),
+            // It is just being reserved, and then it is known whose it is.
+            Ok(None) => DispatchError::Saturated { retry_after_ms: attempt::RETRY_AFTER_MS },
+            Err(error) => error.into(),
+        }
     }
 
     /// Refuses a wallet that has nothing to spend before its large body is read; whether a request
@@ -373,6 +398,8 @@ struct Asked {
     assurance: Assurance,
     is_streamed: bool,
     plan: plan::Plan,
+    /// Of the few answers whose tokens are counted again.
+    sample: Option<Sample>,
 }
 
 /// What the response's head says.
@@ -428,16 +455,4 @@ fn wrong_kind(served: &ServedModel, endpoint: Endpoint) -> DispatchError {
     let message = format!("The model '{}' {made}: it is not for {}.", served.name, endpoint.path());
     let (param, code) = (Some("model".to_owned()), "model_not_supported");
     DispatchError::InvalidRequest { message, param, code }
-}
-
-/// A sealed request has its client's id: the second one is a repeat. Any other id is ours.
-fn duplicate(call: &Call) -> DispatchError {
-    if call.sealed.is_some() {
-        return DispatchError::SealedRepeat { receipt: call.request_id };
-    }
-    DispatchError::InvalidRequest {
-        message: "This request id was used before.".to_owned(),
-        param: None,
-        code: "duplicate_request_id",
-    }
 }

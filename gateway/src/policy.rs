@@ -76,10 +76,15 @@ pub struct PolicyStore {
 
 impl PolicyStore {
     /// Loads the policy. Blocks on the disk.
-    pub fn open(source: PolicySource, data_dir: &Path) -> Result<Arc<Self>, Refused> {
+    pub fn open(
+        source: PolicySource,
+        data_dir: &Path,
+        now: Timestamp,
+    ) -> Result<Arc<Self>, Refused> {
         let seen_path = data_dir.join("policy.seen");
         let files = source.read().map_err(|fault| Refused(vec![fault]))?;
         let in_force = source.judge(&files).map_err(Refused)?;
+        source.check_end(&in_force.policy, now).map_err(|fault| Refused(vec![fault]))?;
         advance(&seen_path, &in_force.policy).map_err(|fault| Refused(vec![fault]))?;
         announce(&in_force.policy);
         let (in_force, _) = channel::channel(Arc::new(in_force));
@@ -136,6 +141,11 @@ impl PolicyStore {
         if new.policy.not_after() <= now {
             return Err(vec![PolicyProblem::Policy(PolicyError::Expired)]);
         }
+        self.source.check_end(&new.policy, now).map_err(|fault| {
+            // It may be put in force later, as it is.
+            tried.files = None;
+            vec![fault]
+        })?;
         advance(&self.seen_path, &new.policy).map_err(|fault| {
             if !matches!(fault, PolicyProblem::Policy(_)) {
                 tried.files = None;

@@ -92,6 +92,11 @@ impl Rates {
             })
     }
 
+    /// What one wallet may have in a minute, and one request at most.
+    pub(crate) fn tokens_max(&self) -> u64 {
+        self.limits.tokens_per_minute
+    }
+
     /// Sets a request's worst case aside, until the hold is settled or dropped.
     pub fn tokens(
         self: &Arc<Self>,

@@ -7,7 +7,8 @@
 //!
 //! Invariants: a lease is granted only after its entry is on the disk; a head never covers an
 //! entry that a power loss could take back, so that no two heads of one gateway contradict each
-//! other; nothing here is on the path of an inference request.
+//! other; the policy that a lease was granted under stands before it; nothing here is on the path
+//! of an inference request.
 //!
 //! Cost: an entry is one transaction and one fsync, when a worker enrols and once an hour after;
 //! 64 bytes of memory each. A start reads every entry once.
@@ -30,7 +31,7 @@ use ed25519_dalek::SigningKey;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
-use crate::policy::PolicyStore;
+use crate::policy::{InForce, PolicyStore};
 
 pub use reports::{NonceProof, Report, ReportError, Reports, ReportsParts, nonce_leaf};
 
@@ -77,25 +78,37 @@ impl Transparency {
     }
 
     /// Records a lease that is about to be granted. Only once this has returned `Ok`, it may be.
-    pub async fn record(&self, attested: &Attested, evidence: &[u8]) -> Result<(), StoreError> {
+    /// The policy that it was judged by comes before it, where it was never logged: one may be in
+    /// force for a moment only.
+    pub async fn record(
+        &self,
+        attested: &Attested,
+        evidence: &[u8],
+        under: &Arc<InForce>,
+    ) -> Result<(), StoreError> {
         let lease = attested.lease();
         let digest = lease.evidence_digest;
         let record = Record::Lease { lease: lease.encode(), evidence: digest };
         let evidence = NewEvidence { digest, bytes: evidence.to_vec() };
-        self.append(record, Some(evidence)).await
+        self.append(record, Some(evidence), Some(Arc::clone(under))).await
     }
 
     /// Records the new evidence that a lease was prolonged on, and the lease as it is now.
-    pub async fn record_renewal(&self, lease: &Lease, evidence: &[u8]) -> Result<(), StoreError> {
+    pub async fn record_renewal(
+        &self,
+        lease: &Lease,
+        evidence: &[u8],
+        under: &Arc<InForce>,
+    ) -> Result<(), StoreError> {
         let digest = evidence_digest(evidence);
         let record = Record::Renewal { lease: lease.encode(), evidence: digest };
         let evidence = NewEvidence { digest, bytes: evidence.to_vec() };
-        self.append(record, Some(evidence)).await
+        self.append(record, Some(evidence), Some(Arc::clone(under))).await
     }
 
     /// Records a policy by its file's bytes. The one that was recorded last is not repeated.
     pub async fn record_policy(&self, policy: &[u8]) -> Result<(), StoreError> {
-        self.append(Record::Policy { policy: policy.to_vec() }, None).await
+        self.append(Record::Policy { policy: policy.to_vec() }, None, None).await
     }
 
     /// Records the policy in force, and from here on each that follows it.
@@ -175,10 +188,11 @@ impl Transparency {
         &self,
         record: Record,
         evidence: Option<NewEvidence>,
+        under: Option<Arc<InForce>>,
     ) -> Result<(), StoreError> {
         let entry = Entry { at: self.clock.now(), record };
         let (caller, answer) = oneshot::channel();
-        let append = Append { entry, evidence, caller };
+        let append = Append { entry, evidence, under, caller };
         self.queue.send(append).await.map_err(|_| StoreError::Closed)?;
         answer.await.unwrap_or(Err(StoreError::Closed))
     }

@@ -15,15 +15,20 @@ mod accept;
 mod acknowledgements;
 mod driver;
 mod enforce;
+mod gated;
 mod handshake;
 mod identity;
 mod link;
+mod pace;
+mod registry;
 mod renewal;
 mod session;
 #[cfg(all(test, feature = "soft-tee"))]
 mod tests;
 mod tls;
+mod turns;
 mod verifier;
+mod waiting;
 mod wire;
 
 use std::io;
@@ -66,7 +71,8 @@ pub struct UplinkConfig {
     pub data_dir: PathBuf,
     /// Workers at most.
     pub connections_max: usize,
-    /// Connections without a lease at most.
+    /// Connections that prove themselves at once, at most. Those that have not said hello are
+    /// bounded for each address.
     pub handshakes_max: usize,
 }
 

@@ -19,7 +19,7 @@ pub struct Cli {
 
 /// The settings that are not those of an engine.
 const CONFIGURATION: &str = "\
-The configuration, in TOML:
+The configuration, in TOML, which in production belongs into the measured image:
   mode                  \"production\", or \"development\"
   data_dir              where models and unacknowledged receipts are kept
   gateway               host:port of the gateway's uplink
@@ -32,7 +32,7 @@ The configuration, in TOML:
     tdx_collateral      a file with what Intel publishes about this platform, JSON; read each time
     snp_vcek            a file with this chip's certificate, DER (what the host brings)
     snp_crl             a file with AMD's revocation list, DER; read each time
-    tsm_reports         /sys/kernel/config/tsm/report
+    tsm_reports         /sys/kernel/config/tsm/report; in production no other, as with the next two
     tdx_measurements    /sys/devices/virtual/misc/tdx_guest/measurements
     pci_devices         /sys/bus/pci/devices
     software_tee        the folder of `cocoon-worker soft-tee init`

@@ -1,5 +1,9 @@
 //! `worker.toml`: read, checked whole, then trusted.
 //!
+//! The file itself is in no measurement, and it decides what runs: in production it belongs into the
+//! measured image, beside the programs. What could put another program, or another source of
+//! evidence, into the image's place is refused there all the same.
+//!
 //! `raw` is the file as its author wrote it; [`Config`] is what the program runs on. Between
 //! them stands one check that reports every problem at once, before anything is started.
 
@@ -87,6 +91,8 @@ pub enum Problem {
     SoftwareInProduction,
     #[error("evidence.{field} is not for kind = \"{kind}\"")]
     EvidenceField { field: &'static str, kind: String },
+    #[error("mode = \"production\" takes no evidence.{field} but {usual}")]
+    EvidencePlace { field: &'static str, usual: &'static str },
     #[error("evidence.gpus must be at most 32")]
     Gpus,
     #[error("evidence.tdx_collateral is missing")]

@@ -74,10 +74,15 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     // From here on a signal asks for a drain, also while the engine is still loading.
     let mut signals = Signals::listen()?;
     let lifecycle = Lifecycle::new();
+    // Nobody asked for the end: a part of the worker found that it must not go on.
+    let mut is_faulty = false;
     tokio::select! {
         started = compose::start(config, lifecycle.clone(), Arc::new(SystemClock)) => {
             started?;
-            signals.next().await;
+            tokio::select! {
+                () = signals.next() => {}
+                () = lifecycle.soft().cancelled() => is_faulty = true,
+            }
         }
         () = signals.next() => {}
     }
@@ -92,5 +97,6 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     if let Drained::Stopped { tasks } = drained {
         tracing::warn!(tasks, "{tasks} tasks were stopped before they finished");
     }
+    anyhow::ensure!(!is_faulty, "the worker must not go on: its log says why");
     Ok(())
 }

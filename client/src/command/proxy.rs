@@ -1,13 +1,14 @@
 //! `cocoon proxy`: OpenAI's API on this machine, sealed to workers that the user's own policy
 //! admits.
 //!
-//! Shape: [`ask`] has the routes; [`roster`] knows who is admitted; [`exchange`] seals a request and
-//! [`relay`] opens its answer; [`settle`] holds the receipt to both. Invariants: no request leaves in
+//! Shape: [`ask`] has the routes; [`roster`] knows who is admitted; [`exchange`] seals a request,
+//! [`send`] sends it and [`relay`] opens its answer; [`settle`] holds the receipt to both. Invariants: no request leaves in
 //! the clear; nothing is sent twice but a request that nobody could open; what is proven wrong once
 //! stops everything until the proxy is started again.
 
 mod accounts;
 mod ask;
+mod attempts;
 mod event;
 mod exchange;
 mod gateway;
@@ -16,7 +17,9 @@ mod judge;
 mod limits;
 mod problem;
 mod relay;
+mod room;
 mod roster;
+mod send;
 mod serve;
 mod settle;
 mod usage;
@@ -33,6 +36,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
 use self::accounts::Accounts;
+use self::attempts::Attempts;
 use self::event::Event;
 use self::gateway::Gateway;
 use self::roster::{Roster, Software, is_fatal};
@@ -47,6 +51,8 @@ use crate::trust::policy::PolicyArgs;
 const REQUESTS_MAX: usize = 128;
 /// What all bodies together may take.
 const BODIES_MIB_MAX: usize = 256;
+/// What all answers in one piece may take.
+const ANSWERS_MIB_MAX: usize = 256;
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(60);
 
 const AFTER_HELP: &str = "\
@@ -58,7 +64,7 @@ What does not hold is an error of type cocoon_verification_error with a code. A 
 or a log that is proven wrong makes the proxy refuse everything until it is started again.
 
 Served: POST /v1/chat/completions, /v1/responses, /v1/completions, /v1/embeddings; GET /v1/models,
-/health. Prints one line when it listens and one for each receipt; with --json, JSON.";
+/v1/balance, /v1/usage, /v1/receipts/ID, /health. Prints one line when it listens and one for each receipt; with --json, JSON.";
 
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
@@ -68,7 +74,8 @@ pub(crate) struct ProxyArgs {
     /// Where to listen
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:11435")]
     listen: SocketAddr,
-    /// Listen on an address that other machines can reach, without TLS
+    /// Listen on an address that other machines can reach, without TLS. Each client then has to
+    /// send a key of its own: the proxy takes none
     #[arg(long)]
     insecure_listen: bool,
     /// Where receipts are stored [default: receipts/ of --home]
@@ -105,15 +112,17 @@ struct Proxy {
     injects_key: bool,
     max_price: Option<[u64; 3]>,
     workers_max: usize,
-    is_local: bool,
+    listens: SocketAddr,
+    attempts: Arc<Attempts>,
     requests: Arc<Semaphore>,
     bodies: Arc<Semaphore>,
+    answers: Arc<Semaphore>,
 }
 
 pub(crate) async fn run(context: &Context, args: ProxyArgs) -> Result<(), CliError> {
     event::as_json(context.as_json);
     let (proxy, listener) = build(context, &args).await?;
-    let listens = listener.local_addr()?;
+    let listens = proxy.listens;
     let workers = look(&proxy).await?;
     let lifecycle = proxy.lifecycle.clone();
     let mut signals = Signals::listen()?;
@@ -139,13 +148,18 @@ async fn build(context: &Context, args: &ProxyArgs) -> Result<(Arc<Proxy>, TcpLi
         let reason = "other machines can reach it; --insecure-listen takes it all the same";
         return Err(unusable("--listen", reason));
     }
+    let own_key = context.api_key().map(str::to_owned);
+    if !is_local && own_key.is_some() {
+        let reason = "whoever reaches it would spend your key; start the proxy without --api-key \
+                      and OPENAI_API_KEY, so that each client sends its own";
+        return Err(unusable("--insecure-listen", reason));
+    }
     let policy = args.policy.load(&context.home)?;
     if args.allow_software && (policy.mode() != Mode::Development || !policy.allows_software()) {
         let reason =
             "your policy does not allow software: it must be a development one that says so";
         return Err(unusable("--allow-software", reason));
     }
-    let own_key = context.api_key().map(str::to_owned);
     if args.inject_key && own_key.is_none() {
         return Err(unusable("--inject-key", "it needs --api-key"));
     }
@@ -170,9 +184,11 @@ async fn build(context: &Context, args: &ProxyArgs) -> Result<(Arc<Proxy>, TcpLi
         injects_key: args.inject_key,
         max_price,
         workers_max: args.workers.into(),
-        is_local,
+        listens: listener.local_addr()?,
+        attempts: Arc::new(Attempts::default()),
         requests: Arc::new(Semaphore::new(REQUESTS_MAX)),
         bodies: Arc::new(Semaphore::new(BODIES_MIB_MAX)),
+        answers: Arc::new(Semaphore::new(ANSWERS_MIB_MAX)),
     };
     Ok((Arc::new(proxy), listener))
 }

@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use cocoon_attest::appraisal::{Appraised, examine};
 use cocoon_attest::enrol::WorkloadModel;
-use cocoon_attest::policy::Policy;
+use cocoon_attest::policy::{Admission, Policy};
 use cocoon_primitives::{Assurance, Digest, ModelName, Timestamp, WorkerId};
 use serde::Deserialize;
 
@@ -91,6 +91,17 @@ pub(crate) fn appraise(
         .map_err(|refusal| Doubt::new(refusal.code(), output::plain(&told(&refusal))))
 }
 
+/// What the user's policy says of what was proven.
+pub(crate) fn admission(
+    appraised: &Appraised,
+    policy: &Policy,
+    now: Timestamp,
+) -> Result<Admission, Doubt> {
+    policy
+        .admit(appraised, now)
+        .map_err(|refusal| Doubt::new(refusal.code(), output::plain(&told(&refusal))))
+}
+
 /// Judges what was proven by the user's policy, and holds the gateway's row to it.
 pub(crate) fn admit(
     listed: &Listed,
@@ -114,9 +125,7 @@ pub(crate) fn admit(
     if hex::encode(appraised.receipt_key) != listed.receipt_key {
         return differs("key for receipts");
     }
-    let admission = policy
-        .admit(appraised, now)
-        .map_err(|refusal| Doubt::new(refusal.code(), output::plain(&told(&refusal))))?;
+    let admission = admission(appraised, policy, now)?;
     let until = admission.until.min(Timestamp::from_seconds(listed.expires_at));
     if until <= now {
         return Err(Doubt::new("lease_expired", "the worker's lease has ended"));

@@ -10,12 +10,13 @@ use std::time::Duration;
 use cocoon_attest::policy::{SignatureFile, signed_hash};
 use ed25519_dalek::{Signer as _, SigningKey};
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, Lines};
+use tokio::net::TcpStream;
 use tokio::process::{Child, ChildStdout, Command};
 use tokio::time::timeout;
 
 use self::gateway::{Fake, Fault, KEY, MODEL, Shared, policy_text};
-use crate::cocoon::{Home, Ran};
+use crate::cocoon::{Home, Ran, mode};
 use crate::gateway::with_peer;
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -23,6 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// A running proxy; it is killed with the test.
 struct Proxy {
     base_url: String,
+    gateway: String,
     lines: Lines<BufReader<ChildStdout>>,
     child: Child,
     /// What it said before it listened.
@@ -68,7 +70,8 @@ impl Proxy {
             notices.push(event);
         };
         let base_url = listening["base_url"].as_str().unwrap().to_owned();
-        Self { base_url, lines, child, notices, http: client() }
+        let gateway = listening["gateway"].as_str().unwrap().to_owned();
+        Self { base_url, gateway, lines, child, notices, http: client() }
     }
 
     /// The next event of this kind.
@@ -130,10 +133,13 @@ async fn a_whole_answer_is_openai_s_and_its_receipt_is_kept() {
         assert_eq!(event["request_id"], id.as_str());
         assert_eq!(event["charge_nano"], 1550);
         assert_eq!(event["assurance"], "software");
+        assert_eq!(event["answer_checked"], true);
         let stored = home.path(&format!(".config/cocoon/receipts/{id}.json"));
         let ran = home.run(&["receipt", "verify", stored.to_str().unwrap()]).await;
         assert_eq!(ran.code, 0, "{ran:?}");
+        assert_eq!(mode(&stored), 0o600);
         let folder = home.path(".config/cocoon/receipts");
+        assert_eq!(mode(&folder), 0o700);
         let audit = ["receipt", "audit", folder.to_str().unwrap(), "--complete", "--json"];
         assert_eq!(home.run(&audit).await.json()["totals"]["charge_nano"], 1550);
     })
@@ -211,14 +217,118 @@ async fn a_receipt_that_does_not_hold_ends_all_work() {
         (Fault::OtherWorker, "receipt_worker"),
         (Fault::NoReceipt, "receipt_missing"),
     ] {
-        with_proxy(fault, async |fake, _home, mut proxy| {
+        with_proxy(fault, async |fake, home, mut proxy| {
             assert_eq!(proxy.chat(false).await.status(), 200);
             assert_eq!(proxy.event("doubt").await["code"], code);
             assert_eq!(proxy.refused().await, (502, code.to_owned()));
             assert_eq!(fake.asked(), 1);
+            // It is kept as what it is, and no receipt of anything.
+            assert_eq!(refused_receipts(&home).len(), usize::from(fault != Fault::NoReceipt));
+            let folder = home.path(".config/cocoon/receipts");
+            let audit = ["receipt", "audit", folder.to_str().unwrap(), "--json"];
+            assert_eq!(home.run(&audit).await.json()["files"], 0);
         })
         .await;
     }
+}
+
+fn refused_receipts(home: &Home) -> Vec<String> {
+    let files = std::fs::read_dir(home.path(".config/cocoon/receipts")).unwrap();
+    let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
+    names.filter(|name| name.ends_with(".refused.json")).collect()
+}
+
+#[tokio::test]
+async fn what_was_said_to_have_failed_is_not_charged() {
+    for (fault, status) in
+        [(Fault::StaleCharged, 200), (Fault::BusyCharged, 503), (Fault::RefusesCharged, 400)]
+    {
+        with_proxy(fault, async |fake, home, mut proxy| {
+            assert_eq!(proxy.chat(false).await.status(), status);
+            assert_eq!(proxy.event("doubt").await["code"], "charged_unopened");
+            assert_eq!(proxy.refused().await, (502, "charged_unopened".to_owned()));
+            assert_eq!(
+                refused_receipts(&home),
+                [format!("{}.refused.json", fake.request_ids()[0])]
+            );
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_never_began_has_its_receipt_asked_for() {
+    for (fault, code) in [(Fault::Silent, "answer_truncated"), (Fault::Lost, "gateway_unreachable")]
+    {
+        with_proxy(fault, async |fake, _home, mut proxy| {
+            let response = proxy.chat(false).await;
+            assert_eq!(response.status(), 502);
+            let error: Value = response.json().await.unwrap();
+            assert_eq!(error["error"]["code"], code);
+            let event = proxy.event("receipt").await;
+            assert_eq!(event["request_id"], fake.request_ids()[0].to_string());
+            assert_eq!(event["answer_checked"], false);
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_wait_still_has_its_receipt() {
+    with_proxy(Fault::Hangs, async |fake, _home, mut proxy| {
+        tokio::select! {
+            response = proxy.chat(false) => panic!("{response:?}"),
+            () = fake.hangs() => {}
+        }
+        let event = proxy.event("receipt").await;
+        assert_eq!(event["request_id"], fake.request_ids()[0].to_string());
+        assert_eq!(event["answer_checked"], false);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_receipt_that_nobody_can_ask_for_proves_nothing_either_way() {
+    for fault in [Fault::Revoked, Fault::NoRoute, Fault::TruncatedUnsigned] {
+        with_proxy(fault, async |fake, _home, mut proxy| {
+            proxy.chat(false).await;
+            let event = proxy.event("unproven").await;
+            assert_eq!(event["request_id"], fake.request_ids()[0].to_string());
+            fake.set(Fault::None);
+            assert_eq!(proxy.chat(false).await.status(), 200);
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn a_gateway_that_lets_no_answer_end_is_refused() {
+    with_proxy(Fault::Truncated, async |fake, _home, mut proxy| {
+        for _ in 0..15 {
+            assert_eq!(proxy.refused().await, (502, "answer_truncated".to_owned()));
+            assert_eq!(proxy.event("receipt").await["answer_checked"], false);
+        }
+        // One that ends begins the count anew.
+        fake.set(Fault::None);
+        assert_eq!(proxy.chat(false).await.status(), 200);
+        assert_eq!(proxy.event("receipt").await["answer_checked"], true);
+        fake.set(Fault::Truncated);
+        for _ in 0..16 {
+            assert_eq!(proxy.refused().await, (502, "answer_truncated".to_owned()));
+            proxy.event("receipt").await;
+        }
+        assert_eq!(proxy.refused().await, (502, "answers_cut".to_owned()));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_frame_wider_than_workers_write_is_refused() {
+    with_proxy(Fault::Wide, async |_fake, _home, mut proxy| {
+        assert_eq!(proxy.refused().await, (502, "answer_tampered".to_owned()));
+        assert_eq!(proxy.event("doubt").await["code"], "answer_tampered");
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -245,6 +355,7 @@ async fn a_stale_key_is_repaired_once() {
 async fn a_worker_that_is_not_admitted_gets_nothing() {
     for (fault, reason) in [
         (Fault::NotAlive, "(nonce)"),
+        (Fault::OtherLife, "(worker_mismatch)"),
         (Fault::OtherKey, "(worker_mismatch)"),
         (Fault::NotLogged, "(log_missing)"),
     ] {
@@ -312,6 +423,26 @@ async fn a_log_that_changed_its_past_is_refused_now_and_at_the_next_start() {
         ran.assert_failed(2, "log_inconsistent");
     })
     .await;
+    // Another process of this user has seen more than the proxy has.
+    with_proxy(Fault::None, async |fake, home, proxy| {
+        assert_eq!(proxy.chat(false).await.status(), 200);
+        fake.reboot();
+        let policy = home.path("policy.toml");
+        let url = proxy.gateway.clone();
+        let report = ["attest", "report", "--policy", policy.to_str().unwrap(), "--base-url", &url];
+        assert_eq!(home.run(&report).await.code, 0);
+        fake.shorten_log();
+        fake.set(Fault::AlwaysStale);
+        assert_eq!(proxy.refused().await, (502, "log_inconsistent".to_owned()));
+    })
+    .await;
+    with_proxy(Fault::OldLog, async |_fake, _home, proxy| {
+        assert_eq!(proxy.notices[0]["code"], "log_stale");
+        assert_eq!(proxy.refused().await, (502, "log_stale".to_owned()));
+        let health = proxy.http.get(proxy.base_url.replace("/v1", "/health"));
+        assert_eq!(health.send().await.unwrap().status(), 200);
+    })
+    .await;
     with_proxy(Fault::StaleKey, async |fake, _home, mut proxy| {
         fake.rewrite_log();
         assert_eq!(proxy.refused().await, (502, "log_inconsistent".to_owned()));
@@ -350,6 +481,22 @@ async fn what_cannot_be_sealed_and_who_is_not_local_is_refused() {
                 "foreign_origin",
             ),
             (post("/chat/completions").header("host", "x.example"), 403, "foreign_origin"),
+            // Another program's page on this machine.
+            (
+                post("/chat/completions").header("origin", "http://127.0.0.1:1"),
+                403,
+                "foreign_origin",
+            ),
+            (
+                post("/chat/completions").header("sec-fetch-site", "cross-site"),
+                403,
+                "foreign_origin",
+            ),
+            (
+                post("/chat/completions").bearer_auth(KEY).header("content-type", "text/plain"),
+                415,
+                "unsupported_media_type",
+            ),
         ] {
             let response = request.send().await.unwrap();
             assert_eq!(response.status(), status, "{code}");
@@ -357,8 +504,16 @@ async fn what_cannot_be_sealed_and_who_is_not_local_is_refused() {
             assert_eq!(error["error"]["code"], code);
         }
         // A client that resolves no paths itself: what climbs is not passed on.
-        let climbing = format!("{}/models/%2e%2e/balance", proxy.base_url);
-        assert_ne!(proxy.http.get(climbing).bearer_auth(KEY).send().await.unwrap().status(), 200);
+        let address = proxy.base_url.trim_start_matches("http://").trim_end_matches("/v1");
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let climbing = format!(
+            "GET /v1/models/%2e%2e/balance HTTP/1.1\r\nhost: {address}\r\n\
+             authorization: Bearer {KEY}\r\nconnection: close\r\n\r\n"
+        );
+        stream.write_all(climbing.as_bytes()).await.unwrap();
+        let mut told = String::new();
+        stream.read_to_string(&mut told).await.unwrap();
+        assert!(told.starts_with("HTTP/1.1 501"), "{told}");
         assert_eq!(fake.asked(), 0);
     })
     .await;
@@ -425,6 +580,11 @@ async fn arguments_that_do_not_fit_are_refused_before_anything_else() {
     }
     let listen = ["proxy", "--policy", policy, "--listen", "0.0.0.0:0"];
     home.run(&listen).await.assert_failed(1, "--insecure-listen");
+    // Whoever reaches it would spend the user's own key.
+    let open = [listen.as_slice(), &["--insecure-listen", "--api-key", KEY]].concat();
+    home.run(&open).await.assert_failed(1, "spend your key");
+    let open = [listen.as_slice(), &["--insecure-listen", "--inject-key"]].concat();
+    home.run_with(&open, &[("OPENAI_API_KEY", KEY)]).await.assert_failed(1, "spend your key");
     home.run(&["proxy", "--policy", "/nowhere"]).await.assert_failed(1, "cannot read");
 }
 
@@ -471,6 +631,20 @@ async fn repeats_under_an_idempotency_key_have_one_id() {
         let ids = fake.request_ids();
         assert_eq!(ids[0], ids[1]);
         assert_ne!(ids[0], ids[2]);
+    })
+    .await;
+    // A failure that cost nothing used its id up.
+    with_proxy(Fault::Busy, async |fake, _home, proxy| {
+        let body = json!({ "model": MODEL, "messages": [{ "role": "user", "content": "secret" }] });
+        for (fault, status) in [(Fault::Busy, 503), (Fault::None, 200), (Fault::None, 200)] {
+            fake.set(fault);
+            let request = proxy.http.post(format!("{}/chat/completions", proxy.base_url));
+            let request = request.bearer_auth(KEY).header("idempotency-key", "one").json(&body);
+            assert_eq!(request.send().await.unwrap().status(), status);
+        }
+        let ids = fake.request_ids();
+        assert_ne!(ids[0], ids[1]);
+        assert_eq!(ids[1], ids[2]);
     })
     .await;
 }

@@ -7,10 +7,12 @@ use cocoon_primitives::{Digest, LeaseId, ModelKind, Timestamp, WalletAddress};
 use proptest::prelude::*;
 
 use super::*;
+use crate::quarantine::QUARANTINED_MAX;
+use cocoon_attest::appraisal::Appraised;
 
 mod proven;
 
-use proven::{LATER, Text, appraised, attested, evidence_of};
+use proven::{LATER, Text, appraised, attested, evidence_of, with_gpus};
 
 const NOW: Timestamp = Timestamp::from_seconds(1_800_000_000);
 const SOFT: Assurance = Assurance::Software;
@@ -157,6 +159,75 @@ fn a_quarantined_worker_gets_nothing_and_does_not_come_back() {
         assert_eq!(pick(&mut fleet, &[]), Ok(2));
     }
     assert!(fleet.is_quarantined(worker(1)) && !fleet.is_quarantined(worker(2)));
+}
+
+#[test]
+fn a_full_quarantine_forgets_the_oldest_and_refuses_nobody_else() {
+    let mut fleet = fleet(&[1]);
+    let id = |n: usize| {
+        let mut bytes = [0xff; 32];
+        bytes[..8].copy_from_slice(&u64::try_from(n).unwrap().to_be_bytes());
+        WorkerId::from_bytes(bytes)
+    };
+    for n in 0..QUARANTINED_MAX {
+        fleet.quarantine(id(n));
+    }
+    assert!(fleet.is_quarantined(id(0)) && !fleet.is_quarantined(worker(1)));
+    // Who is there already takes no place.
+    assert_eq!(fleet.quarantine(id(5)), None);
+    assert!(fleet.is_quarantined(id(0)));
+    fleet.quarantine(id(QUARANTINED_MAX));
+    assert!(!fleet.is_quarantined(id(0)), "the oldest is forgotten");
+    assert!(fleet.is_quarantined(id(1)) && fleet.is_quarantined(id(QUARANTINED_MAX)));
+    let honest = attested(&[1; 32], &Text::default());
+    assert_eq!(fleet.admit(honest, 1, NOW), Ok(None));
+}
+
+#[test]
+fn one_gpu_stands_behind_one_worker_at_a_time() {
+    let mut fleet = Fleet::new();
+    let (one, both, other) = (with_gpus(&[0]), with_gpus(&[1, 0]), with_gpus(&[1]));
+    fleet.insert(lease(1, Assurance::Hardware), Arc::clone(&one), 1, NOW);
+    let judge = |fleet: &Fleet<u8>, n, appraised: &Appraised| {
+        fleet.judge(&lease(n, Assurance::Hardware), appraised, NOW)
+    };
+    assert_eq!(judge(&fleet, 2, &one), Err(NotAdmitted::GpuInUse));
+    assert_eq!(judge(&fleet, 2, &both), Err(NotAdmitted::GpuInUse));
+    assert_eq!(judge(&fleet, 2, &other), Ok(()));
+    assert_eq!(judge(&fleet, 1, &one), Ok(()), "a new connection of the same worker");
+    // Software's serial numbers are the same everywhere.
+    let mut software = (*one).clone();
+    software.software_roots.devices = Some(Digest::from_bytes([1; 32]));
+    assert_eq!(judge(&fleet, 2, &software), Ok(()));
+    fleet.drain(worker(1), LeaseId::from_bytes([1; 16]));
+    assert_eq!(judge(&fleet, 2, &one), Ok(()), "who held it leaves");
+}
+
+#[test]
+fn a_model_is_of_one_kind() {
+    let mut fleet = fleet(&[2]);
+    let mut other = lease(1, SOFT);
+    other.models[0].kind = ModelKind::Embedding;
+    let judged = fleet.judge(&other, &appraised(), NOW);
+    assert_eq!(judged, Err(NotAdmitted::ModelKind));
+    assert_eq!(fleet.judge(&lease(1, SOFT), &appraised(), NOW), Ok(()));
+    fleet.remove(worker(2), LeaseId::from_bytes([2; 16]));
+    assert_eq!(fleet.judge(&other, &appraised(), NOW), Ok(()), "nobody serves it now");
+}
+
+#[test]
+fn what_a_list_of_models_says_does_not_hang_on_who_came_first() {
+    for order in [[1, 2, 3], [3, 2, 1], [2, 3, 1]] {
+        let mut fleet = Fleet::new();
+        for n in order {
+            let mut lease = lease(n, SOFT);
+            lease.models[0].owned_by = format!("owner-{n}");
+            lease.models[0].is_demo = n == 3;
+            join(&mut fleet, lease, n);
+        }
+        let models = fleet.models(NOW);
+        assert_eq!((models[0].owned_by.as_str(), models[0].is_demo), ("owner-1", true));
+    }
 }
 
 #[test]

@@ -122,6 +122,7 @@ async fn pair(store: &Store, number: u64) {
     let settled = store
         .settle(Settlement {
             request_id,
+            holder: None,
             worker: Some(WorkerId::from_bytes([7; 32])),
             payee: Some(WalletAddress::new(0, [8; 32])),
             outcome: Outcome::Completed,

@@ -42,7 +42,7 @@ pub use key::{CreateKeyOutcome, KEYS_PER_DAY_MAX, KEYS_PER_WALLET_MAX, KeyRow, N
 pub use receipt::{Countersignature, NewReceipt, ReceiptRow, Standing, Uncountersigned};
 pub use request::{RequestRow, RequestState};
 pub use reservation::{OpenReservation, Reservation, ReserveOutcome};
-pub use settlement::{Outcome, SettleOutcome, Settlement};
+pub use settlement::{Holder, Outcome, SettleOutcome, Settlement};
 pub use store::Store;
 pub use usage::{UsageCursor, UsagePage, UsageRow, UsageTotals};
 pub use wallet::Balance;

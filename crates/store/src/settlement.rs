@@ -39,11 +39,38 @@ impl Outcome {
     }
 }
 
+/// What a reservation was made with: who ends a request shows that it is the one that he made,
+/// for clients choose the ids of their sealed requests.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Holder {
+    pub wallet: WalletAddress,
+    pub pay_blind: [u8; 32],
+    pub created_at: Timestamp,
+}
+
+impl Holder {
+    fn holds(&self, row: &RequestRow) -> bool {
+        let known =
+            Self { wallet: row.wallet, pay_blind: row.pay_blind, created_at: row.created_at };
+        *self == known
+    }
+}
+
+impl std::fmt::Debug for Holder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Holder").field("wallet", &self.wallet).finish_non_exhaustive()
+    }
+}
+
 /// The end of a request. `usage` is what is charged, at most the reservation.
 #[derive(Debug, Clone)]
 pub struct Settlement {
     pub request_id: RequestId,
-    /// Who did it. An assignment made before is what counts; a different worker is refused.
+    /// Of the one who made the reservation; a request of another holder is unknown. `None` for a
+    /// receipt, whose word is its worker's.
+    pub holder: Option<Holder>,
+    /// Who did it. An assignment made before is what counts: a different worker is refused, and
+    /// nobody at all is, unless the holder says so.
     pub worker: Option<WorkerId>,
     /// Who is paid. An assignment's payee is what counts. Without any, nobody has a share and
     /// the whole charge is commission.
@@ -70,7 +97,7 @@ pub enum SettleOutcome {
     Expired,
     /// Another worker or another attempt has this request. It stays as it is.
     NotAssigned,
-    /// No such request.
+    /// No such request, or not the holder's.
     Unknown,
 }
 
@@ -89,6 +116,9 @@ fn settle(tx: &Tx<'_>, settlement: &Settlement) -> Result<SettleOutcome, StoreEr
     let Some(row) = request::find(tx, settlement.request_id)? else {
         return Ok(SettleOutcome::Unknown);
     };
+    if settlement.holder.is_some_and(|holder| !holder.holds(&row)) {
+        return Ok(SettleOutcome::Unknown);
+    }
     if !is_assigned(&row, settlement) {
         return Ok(SettleOutcome::NotAssigned);
     }
@@ -120,7 +150,8 @@ fn settle(tx: &Tx<'_>, settlement: &Settlement) -> Result<SettleOutcome, StoreEr
 fn is_assigned(row: &RequestRow, settlement: &Settlement) -> bool {
     let same_worker = match (row.worker, settlement.worker) {
         (Some(assigned), Some(worker)) => assigned == worker,
-        _ => true,
+        (Some(_), None) => settlement.holder.is_some(),
+        (None, _) => true,
     };
     let same_attempt = match (row.attempt, &settlement.receipt) {
         (Some(assigned), Some(receipt)) => assigned == receipt.attempt,

@@ -1,7 +1,7 @@
 //! What anybody may check: who is admitted, on which evidence, under which policy, since when.
 //!
-//! No key is needed, so every route is throttled by the visitor's address, and every answer is
-//! bounded. Answers that can never change say so to caches.
+//! No key is needed, so every route is throttled by the visitor's address, large answers by their
+//! size, and every answer is bounded. Behind a proxy all visitors have the proxy's address. Answers that can never change say so to caches.
 
 pub(super) mod evidence;
 pub(super) mod log;
@@ -10,15 +10,18 @@ pub(super) mod report;
 mod shape;
 pub(super) mod workers;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::Extension;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{FromRequestParts, Query};
-use cocoon_primitives::ModelName;
-use http::header::CACHE_CONTROL;
+use axum::response::{IntoResponse, Response};
+use cocoon_primitives::{ModelName, Timestamp};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::request::Parts;
 use http::{HeaderName, HeaderValue};
+use serde::Serialize;
 
 use super::ApiParts;
 use crate::auth::Throttle;
@@ -30,6 +33,9 @@ use crate::edge::serve::Peer;
 const READS_PER_MINUTE: u32 = 600;
 /// Reports that one address asks for in a minute: each costs a machine a quote.
 const REPORTS_PER_MINUTE: u32 = 20;
+
+/// Bytes of an answer that one read stands for; a larger answer counts as more of them.
+const READ_BYTES: usize = 64 * 1024;
 
 /// A cache header and its value.
 type Caching = [(HeaderName, HeaderValue); 1];
@@ -65,7 +71,23 @@ impl Default for Visits {
 }
 
 /// Somebody who may read now.
-pub(super) struct Reader;
+pub(super) struct Reader {
+    peer: IpAddr,
+    reads: Arc<Throttle>,
+    /// When it was let in.
+    at: Timestamp,
+}
+
+impl Reader {
+    /// The answer, and what it costs beyond the read that was admitted.
+    fn answer(&self, caching: Caching, answer: &impl Serialize) -> Response {
+        let body = serde_json::to_vec(answer).expect("what is answered is JSON");
+        let further = body.len() / READ_BYTES;
+        self.reads.charge(self.peer, u64::try_from(further).unwrap_or(u64::MAX));
+        let json = [(CONTENT_TYPE, HeaderValue::from_static("application/json"))];
+        (caching, json, body).into_response()
+    }
+}
 
 /// Somebody who may ask for a report now.
 pub(super) struct Asker;
@@ -74,7 +96,9 @@ impl FromRequestParts<ApiParts> for Reader {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &ApiParts) -> Result<Self, Problem> {
-        admit(parts, state, &state.visits.reads).await.map(|()| Self)
+        let reads = Arc::clone(&state.visits.reads);
+        let peer = admit(parts, state, &reads).await?;
+        Ok(Self { peer, reads, at: state.clock.now() })
     }
 }
 
@@ -82,15 +106,20 @@ impl FromRequestParts<ApiParts> for Asker {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &ApiParts) -> Result<Self, Problem> {
-        admit(parts, state, &state.visits.reports).await.map(|()| Self)
+        admit(parts, state, &state.visits.reports).await.map(|_| Self)
     }
 }
 
-async fn admit(parts: &mut Parts, state: &ApiParts, throttle: &Throttle) -> Result<(), Problem> {
+async fn admit(
+    parts: &mut Parts,
+    state: &ApiParts,
+    throttle: &Throttle,
+) -> Result<IpAddr, Problem> {
     let peer = Extension::<Peer>::from_request_parts(parts, state).await;
     // Every connection has one: without it nothing is known to throttle by.
     let Ok(Extension(Peer(peer))) = peer else { return Err(Problem::Overloaded) };
-    throttle.admit(peer, state.clock.now()).map_err(Problem::throttled)
+    throttle.admit(peer, state.clock.now()).map_err(Problem::throttled)?;
+    Ok(peer)
 }
 
 /// The query, refused as the other routes refuse theirs.

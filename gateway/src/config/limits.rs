@@ -23,7 +23,8 @@ pub struct Limits {
     /// `requests_per_minute` and `tokens_per_minute` of one wallet, for inference. A prompt's tokens
     /// count once for each choice, because a worker reads it so often; it is charged once. So the
     /// tokens of a minute have to hold the largest request that is to be served: the model's
-    /// context × choices, at most, and what they generate.
+    /// context × choices, at most, and what they generate. How many choices a sealed request has
+    /// cannot be seen: it counts as if each of its tokens were one, up to the most choices.
     pub rates: RateLimits,
     /// Bytes of an inference request's body; at most 32 MiB.
     pub body_bytes: usize,

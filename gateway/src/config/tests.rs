@@ -161,6 +161,12 @@ fn whose_word_the_policy_is_must_be_said() {
         with(&format!("policy_keys = [\"{key}\", \"{key}\"]\npolicy_threshold = 0")),
         ["attestation.policy_keys[1]", "attestation.policy_threshold"]
     );
+    // Of two keys it has to be said whether both are needed.
+    let other = "cd".repeat(32);
+    assert_eq!(
+        with(&format!("policy_keys = [\"{key}\", \"{other}\"]")),
+        ["attestation.policy_threshold"]
+    );
     // There is no file of signatures beside this one.
     assert_eq!(with(&format!("policy_keys = [\"{key}\"]")), ["attestation.policy"]);
 }

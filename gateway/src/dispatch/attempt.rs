@@ -75,7 +75,7 @@ enum Refusal {
     /// It is at fault: another worker may do better.
     Fault(DispatchError),
     /// Its engine crashed, by its own fault or by the request's.
-    Crash(WorkerError),
+    Crash(Crash),
     /// No worker would do better.
     Final(DispatchError),
 }
@@ -86,7 +86,18 @@ struct Trail {
     asked: Vec<WorkerId>,
     last_error: Option<DispatchError>,
     /// Whose engine crashed over the request. The next worker shows whose fault it was.
-    crashed: Option<(WorkerId, WorkerError)>,
+    crashed: Option<(WorkerId, Crash)>,
+}
+
+/// How a worker told of its engine's end.
+#[derive(Clone)]
+enum Crash {
+    Clear(WorkerError),
+    /// The reason is sealed; of a sealed request every failure of the worker may be one.
+    Sealed {
+        status: u16,
+        body: Bytes,
+    },
 }
 
 impl Trail {
@@ -101,7 +112,7 @@ impl Trail {
             (Refusal::Crash(_), crashed @ Some(_)) => (last_crash(crashed.take()), false),
             (Refusal::Crash(error), crashed @ None) => {
                 *crashed = Some((worker, error.clone()));
-                (error.into(), true)
+                (error.told(false), true)
             }
             (Refusal::Fault(error), crashed) => {
                 place.strike();
@@ -131,9 +142,20 @@ impl Trail {
 }
 
 /// What a client is told that must not send the request again.
-fn last_crash(crashed: Option<(WorkerId, WorkerError)>) -> DispatchError {
-    let told = crashed.map(|(_, error)| WorkerError { retryable: false, ..error }.into());
-    told.unwrap_or(DispatchError::WorkerLost)
+fn last_crash(crashed: Option<(WorkerId, Crash)>) -> DispatchError {
+    crashed.map_or(DispatchError::WorkerLost, |(_, error)| error.told(true))
+}
+
+impl Crash {
+    /// A sealed refusal is final whoever asks: its id is used.
+    fn told(self, is_final: bool) -> DispatchError {
+        match self {
+            Self::Clear(error) => {
+                WorkerError { retryable: error.retryable && !is_final, ..error }.into()
+            }
+            Self::Sealed { status, body } => DispatchError::SealedRefused { status, body },
+        }
+    }
 }
 
 /// Asks the workers that `choose` names, given who was asked before, until one begins to answer.
@@ -246,7 +268,11 @@ async fn begin(
         Err(_) => return Err(Refusal::Fault(DispatchError::Deadline)),
     };
     if response.status() != StatusCode::OK {
-        return Err(refusal(response, agreement.sealed.is_some()).await);
+        let refusal = refusal(response, agreement.sealed.is_some()).await;
+        if is_opened_in_vain(&refusal) {
+            ticket.use_up_rate();
+        }
+        return Err(refusal);
     }
     let prompt =
         prompt_tokens(response.headers(), agreement.prompt_max).map_err(|fault| faulty(&fault))?;
@@ -370,10 +396,19 @@ async fn refusal(response: Response<Upstream>, may_be_sealed: bool) -> Refusal {
     judge(error, retry_after_ms)
 }
 
-/// A refusal by a worker that has opened the request: its reason is for the client alone.
+/// Whether a worker had read a sealed request when it found it to be at fault: work that nobody
+/// pays for.
+fn is_opened_in_vain(refusal: &Refusal) -> bool {
+    let Refusal::Final(DispatchError::SealedRefused { status, .. }) = refusal else { return false };
+    (400..500).contains(status)
+}
+
+/// A refusal by a worker that has opened the request: its reason is for the client alone. Whether
+/// an engine has crashed is not to be seen, so each failure that may be one counts as such.
 fn sealed_refusal(status: u16, body: Bytes, retryable: bool, retry_after_ms: u64) -> Refusal {
     match status {
         429 | 503 if retryable => Refusal::Busy(DispatchError::Saturated { retry_after_ms }),
+        502 if retryable => Refusal::Crash(Crash::Sealed { status, body }),
         _ if retryable => Refusal::Fault(DispatchError::SealedRefused { status, body }),
         _ => Refusal::Final(DispatchError::SealedRefused { status, body }),
     }
@@ -395,7 +430,7 @@ fn judge(error: WorkerError, retry_after_ms: u64) -> Refusal {
     } else if !error.is_fault() {
         Refusal::Busy(DispatchError::Saturated { retry_after_ms })
     } else if error.is_crash() {
-        Refusal::Crash(error)
+        Refusal::Crash(Crash::Clear(error))
     } else {
         Refusal::Fault(error.into())
     }

@@ -15,6 +15,7 @@ use cocoon_primitives::{
     Assurance, Clock, Digest, LeaseId, MockClock, Nano, RequestId, Timestamp, TokenCount,
     TokenPrice, WalletAddress, WorkerId,
 };
+use cocoon_seal::{Head, SealKeys, Wrapped};
 use cocoon_store::{Reservation, ReserveOutcome, Store};
 use cocoon_uplink_wire::{Frame, FrameKind};
 use futures_util::StreamExt;
@@ -27,6 +28,7 @@ use tokio::time::Instant;
 use super::frames::{Frames, Reset, Upstream};
 use super::live::LiveRequests;
 use super::place::Place;
+use super::sealed::SealedCall;
 use super::stream::{Pace, Stream};
 use super::ticket::{Agreement, Ending, Service, Ticket};
 use crate::jobs::Acknowledge;
@@ -114,6 +116,26 @@ pub(crate) fn agreement_with(
     };
     change(&mut agreement);
     Arc::new(agreement)
+}
+
+/// What the headers of a sealed request tell; nobody opens it.
+pub(crate) fn sealed_call() -> Arc<SealedCall> {
+    let wrapped = Wrapped { worker_id: Worker::new(1).id(), enc: [1; 32], wrapped: [2; 48] };
+    Arc::new(SealedCall {
+        head: Head {
+            path: Endpoint::ChatCompletions.path().to_owned(),
+            request_id: request_id(1),
+            model: "tiny-demo".parse().unwrap(),
+            is_stream: true,
+            max_prompt_tokens: PROMPT_MAX,
+            max_tokens: COMPLETION_MAX,
+            max_price: [u64::MAX; 3],
+            not_after: clock().now().saturating_add(Duration::from_secs(60)),
+            pay_commit: [3; 32],
+        },
+        keys: SealKeys::new(vec![wrapped]).unwrap(),
+        pay_blind: [1; 32],
+    })
 }
 
 /// One worker: its key, and what its receipts say about its lease.

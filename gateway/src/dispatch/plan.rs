@@ -14,6 +14,8 @@ pub(crate) struct Plan {
     pub(crate) prompt_max: u64,
     /// All choices, reasoning included.
     pub(crate) completion_max: u32,
+    /// Prompt tokens that a worker may have to read, whatever is charged for them.
+    pub(crate) prompt_work: u64,
     /// Of each prompt: one for each of its choices.
     pub(crate) readings: u32,
     pub(crate) amount: Nano,
@@ -23,7 +25,13 @@ impl Plan {
     /// Tokens that a worker may have to work through. A prompt is charged once and read once for
     /// each choice, so this is more than what can be charged for.
     pub(crate) fn work_max(&self) -> u64 {
-        work(self.prompt_max, self.readings, self.completion_max.into())
+        work(self.prompt_work, self.readings, self.completion_max.into())
+    }
+
+    /// The same as far as it is paid for: of a sealed request the rest is only suspected, and no
+    /// reason to refuse it for good.
+    pub(crate) fn work_stated(&self) -> u64 {
+        work(self.prompt_max, 1, self.completion_max.into())
     }
 }
 
@@ -52,7 +60,8 @@ pub(crate) fn plan(
     let amount = quote(&price.row, prompt_max, TokenCount::new(u64::from(completion_max)));
     // Of embeddings there are no choices, and each input is read all the same.
     let readings = peek.choices.checked_div(peek.prompts).unwrap_or(0).max(1);
-    Plan { price: price.row, prompt_max: prompt_max.get(), completion_max, readings, amount }
+    let prompt_max = prompt_max.get();
+    Plan { price: price.row, prompt_max, completion_max, prompt_work: prompt_max, readings, amount }
 }
 
 /// Completion tokens that one choice may have, whatever was asked for.

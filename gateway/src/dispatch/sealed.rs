@@ -11,7 +11,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use cocoon_attest::receipt::pay_commitment;
 use cocoon_fleet::ServedModel;
-use cocoon_metering::{PriceRow, quote};
+use cocoon_metering::{PriceRow, prompt_bound, quote};
 use cocoon_openai_wire::peek::{CHOICES_MAX, INPUTS_MAX};
 use cocoon_primitives::{Timestamp, TokenCount, WalletAddress, WorkerId};
 use cocoon_seal::{Head, HeadError, SealKeys, headers};
@@ -24,6 +24,10 @@ use super::prices::ModelPrice;
 
 /// An empty frame: no part of the answer.
 pub(crate) const KEEP_ALIVE: Bytes = Bytes::from_static(&cocoon_seal::KEEP_ALIVE);
+
+/// How many choices are assumed of a request that does not tell, where the wallet's rate is at stake.
+/// Most have one; with the most that are possible, a rate would be used up by honest requests.
+const READINGS_MAX: u32 = 4;
 
 /// What a sealed request tells.
 #[derive(Debug, Clone)]
@@ -79,22 +83,27 @@ impl SealedCall {
     }
 
     /// Its limits as the client stated them: a request that is over ours is refused, because a
-    /// worker takes no other numbers than the sealed ones.
+    /// worker takes no other numbers than the sealed ones. Money is set aside for what is stated.
+    /// What a worker may have to do before it sees that the statement is wrong, and how many
+    /// choices share the tokens, is not; the wallet's rate covers the most of it.
     pub(crate) fn plan(
         &self,
         price: &ModelPrice,
         served: &ServedModel,
+        body_bytes: usize,
         limits: &DispatchLimits,
     ) -> Result<Plan, DispatchError> {
         let head = &self.head;
-        let most = choice_max(price, served.context_length, limits)
-            .saturating_mul(u64::from(limits.choices_max.min(CHOICES_MAX)));
+        let choices_max = limits.choices_max.min(CHOICES_MAX);
+        let most =
+            choice_max(price, served.context_length, limits).saturating_mul(u64::from(choices_max));
         if u64::from(head.max_tokens) > most {
             let message = format!("{} must be at most {most} for this model.", headers::MAX_TOKENS);
             return Err(refused("sealed_limit_exceeded", &message));
         }
         let prompts = u64::from(limits.prompts_max.min(INPUTS_MAX));
-        if head.max_prompt_tokens > served.context_length.saturating_mul(prompts) {
+        let contexts = served.context_length.saturating_mul(prompts);
+        if head.max_prompt_tokens > contexts {
             let message = format!("{} is more than the model reads.", headers::MAX_PROMPT_TOKENS);
             return Err(refused("sealed_limit_exceeded", &message));
         }
@@ -106,13 +115,18 @@ impl SealedCall {
         if !asked.iter().zip(&head.max_price).all(is_within) {
             return Err(above_limit(row));
         }
+        let body_bytes = u64::try_from(body_bytes).unwrap_or(u64::MAX);
+        let allowance = TokenCount::new(limits.template_allowance_tokens);
+        let readable = prompt_bound(TokenCount::new(contexts), body_bytes, allowance);
         let completion = TokenCount::new(u64::from(head.max_tokens));
         let amount = quote(row, TokenCount::new(head.max_prompt_tokens), completion);
         Ok(Plan {
             price: *row,
             prompt_max: head.max_prompt_tokens,
             completion_max: head.max_tokens,
-            readings: 1,
+            prompt_work: head.max_prompt_tokens.max(readable.get()),
+            // Each choice has one token at least.
+            readings: head.max_tokens.max(1).min(choices_max).min(READINGS_MAX),
             amount,
         })
     }
@@ -144,6 +158,11 @@ fn capital(text: &str) -> String {
     head + chars.as_str()
 }
 
+/// For who meets an id that another wallet has used.
+pub(crate) fn taken() -> DispatchError {
+    invalid("The header cocoon-request-id cannot be used: choose another one.")
+}
+
 fn above_limit(row: &PriceRow) -> DispatchError {
     let nano = |price: cocoon_primitives::TokenPrice| price.nano_per_million().get();
     let message = format!(
@@ -158,4 +177,48 @@ fn above_limit(row: &PriceRow) -> DispatchError {
 
 fn refused(code: &'static str, message: &str) -> DispatchError {
     DispatchError::InvalidRequest { message: message.to_owned(), param: None, code }
+}
+
+#[cfg(test)]
+mod tests {
+    use cocoon_primitives::{Assurance, ModelKind};
+
+    use super::*;
+    use crate::dispatch::fixture;
+
+    /// Money goes by what is stated, the rate by what a worker may have to do.
+    #[test]
+    fn the_rate_covers_what_the_headers_do_not_tell() {
+        let served = ServedModel {
+            name: "tiny-demo".parse().unwrap(),
+            kind: ModelKind::Chat,
+            context_length: 4096,
+            assurance: Assurance::Software,
+            workers: 1,
+            is_demo: false,
+            owned_by: String::new(),
+        };
+        let price = ModelPrice { row: fixture::price(), completion_tokens_max: None };
+        let limits = DispatchLimits {
+            choices_max: 8,
+            template_allowance_tokens: 100,
+            ..DispatchLimits::STANDARD
+        };
+        for (max_prompt_tokens, max_tokens, body_bytes, prompt_work, readings) in [
+            (1, 1, 1000, 1100, 1),
+            (1, 0, 1000, 1100, 1),
+            (2000, 3, 1000, 2000, 3),
+            (2000, 500, 1000, 2000, READINGS_MAX),
+        ] {
+            let mut call = SealedCall::clone(&fixture::sealed_call());
+            call.head.max_prompt_tokens = max_prompt_tokens;
+            call.head.max_tokens = max_tokens;
+            let plan = call.plan(&price, &served, body_bytes, &limits).unwrap();
+            assert_eq!((plan.prompt_work, plan.readings), (prompt_work, readings));
+            let completion = u64::from(max_tokens);
+            assert_eq!(plan.work_max(), prompt_work * u64::from(readings) + completion);
+            assert_eq!(plan.work_stated(), max_prompt_tokens + completion);
+            assert_eq!(plan.amount.get(), max_prompt_tokens + 2 * completion);
+        }
+    }
 }

@@ -30,9 +30,10 @@ use super::place::strike;
 use super::plan;
 use super::ticket::{Agreement, Closing, Ending, Service, Verdict};
 use crate::jobs::Countersigner;
-use crate::recount::{Recount, Recounter, Sample};
-use crate::uplink::{SharedFleet, lock};
+use crate::recount::{Recounter, Sample};
+use crate::uplink::SharedFleet;
 
+mod overcount;
 mod proof;
 
 pub(crate) use proof::{new_receipt, usage_of};
@@ -133,7 +134,8 @@ impl Settler {
             let judgement = self.judge(&mut ending).await;
             let proof = judgement.proof;
             let Usage { prompt, completion, .. } = judgement.usage;
-            let used = plan::work(prompt.get(), ending.agreement.readings, completion.get());
+            let readings = ending.readings(completion.get());
+            let used = plan::work(prompt.get(), readings, completion.get());
             let closing = self.record(&ending, judgement).await;
             let Ending { agreement, service, reply, seat, mut tokens, .. } = ending;
             // Before the client hears: its next request finds what this one left.
@@ -226,54 +228,6 @@ impl Settler {
         }
     }
 
-    /// The tokens of a sampled answer's text, where the worker claims too many.
-    async fn overcount(
-        &self,
-        ending: &Ending,
-        core: &ReceiptCore,
-        sample: Option<Sample>,
-    ) -> Option<Recount> {
-        let sample = sample?;
-        let (recounter, agreement) = (Arc::clone(&self.recounter), Arc::clone(&ending.agreement));
-        let has_reasoning = core.usage.reasoning > 0;
-        let count = move || {
-            let (endpoint, is_streamed) = (agreement.endpoint, agreement.is_streamed);
-            recounter.count(&agreement.model, endpoint, is_streamed, has_reasoning, &sample)
-        };
-        let recount = tokio::task::spawn_blocking(count).await.ok().flatten()?;
-        let agrees = core.usage.completion <= recount.most;
-        let result = if agrees { "agrees" } else { "overcounted" };
-        metrics::counter!("cocoon_recounts_total", "result" => result).increment(1);
-        (!agrees).then_some(recount)
-    }
-
-    /// A worker that claims more than its text has: the lower count is charged, its receipt is
-    /// evidence and no bill, and it gets nothing more.
-    fn overcounted(
-        &self,
-        ending: &Ending,
-        service: &Service,
-        judgement: Judgement,
-        recount: Recount,
-    ) -> Judgement {
-        let (request, worker) = (ending.agreement.request_id, service.worker);
-        let claimed = judgement.usage.completion;
-        tracing::error!(
-            request.id = %request, worker.id = %worker,
-            claimed = claimed.get(), counted = recount.counted, most = recount.most,
-            "worker {worker} claims more tokens than its answer has: it is in quarantine"
-        );
-        lock(&self.fleet).quarantine(worker);
-        let completion = TokenCount::new(recount.counted).min(claimed);
-        let reasoning = judgement.usage.reasoning.min(completion);
-        let receipt = judgement.receipt.map(|receipt| NewReceipt { stated: None, ..receipt });
-        Judgement {
-            usage: Usage { completion, reasoning, ..judgement.usage },
-            receipt,
-            ..judgement
-        }
-    }
-
     /// A receipt that cannot be used: of a stream the lower of the two counts is charged, of a
     /// whole answer nothing, because the client does not get it.
     fn contradiction(
@@ -327,6 +281,7 @@ impl Settler {
             Ok(Verified { core, receipt, mismatch: None }) => {
                 let settlement = Settlement {
                     request_id: request,
+                    holder: Some(agreement.holder()),
                     worker: Some(service.worker),
                     payee: Some(service.terms.payee),
                     // The request is settled: of this only the receipt is used.
@@ -362,6 +317,7 @@ impl Settler {
         span.record(semconv::GEN_AI_USAGE_OUTPUT_TOKENS, usage.completion.get());
         let settlement = Settlement {
             request_id: agreement.request_id,
+            holder: Some(agreement.holder()),
             worker: ending.service.as_ref().map(|service| service.worker),
             payee: ending.service.as_ref().map(|service| service.terms.payee),
             outcome,
@@ -384,6 +340,7 @@ impl Settler {
             Ok(SettleOutcome::Settled { .. }) => Closing::Settled,
             // Settled by what the worker replayed: for this request, and only once.
             Ok(SettleOutcome::AlreadySettled { .. }) => Closing::Settled,
+            // Nothing was reserved, or it is somebody else's.
             Ok(SettleOutcome::Unknown) if ending.service.is_none() => Closing::Settled,
             Ok(other) => {
                 tracing::error!(
@@ -406,6 +363,16 @@ impl Settler {
 }
 
 impl Ending {
+    /// How often its prompt was read. Of a sealed answer that is whole, each choice that nobody
+    /// can count here has one token at least.
+    fn readings(&self, completion: u64) -> u32 {
+        let readings = self.agreement.readings;
+        if self.agreement.sealed.is_none() || self.verdict != Verdict::Completed {
+            return readings;
+        }
+        readings.min(u32::try_from(completion.max(1)).unwrap_or(u32::MAX))
+    }
+
     /// What the client had of it, as the gateway counted.
     fn delivered(&self) -> Usage {
         let prompt = self.service.as_ref().and_then(|service| service.prompt).unwrap_or(0);

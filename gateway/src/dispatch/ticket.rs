@@ -13,7 +13,7 @@ use cocoon_fleet::Unavailable;
 use cocoon_metering::PriceRow;
 use cocoon_openai_wire::endpoint::Endpoint;
 use cocoon_primitives::{Assurance, ModelName, RequestId, Timestamp, WalletAddress, WorkerId};
-use cocoon_store::StoreError;
+use cocoon_store::{Holder, StoreError};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
@@ -56,6 +56,11 @@ impl Agreement {
     /// What a worker with this payee has to agree to.
     pub(crate) fn terms(&self, payee: WalletAddress) -> Terms {
         terms(self.pay_terms(), payee, self.not_after)
+    }
+
+    /// What its reservation is known by.
+    pub(crate) fn holder(&self) -> Holder {
+        Holder { wallet: self.wallet, pay_blind: self.pay_blind, created_at: self.begun_at }
     }
 
     /// Of the workers of a sealed request, none being here means that it has to be sealed anew.

@@ -126,6 +126,7 @@ impl Receipts {
         };
         let settlement = Settlement {
             request_id: request,
+            holder: None,
             worker: Some(core.worker_id),
             payee: Some(core.terms.payee),
             outcome: if row.streamed { Outcome::ClientGone } else { Outcome::Failed },

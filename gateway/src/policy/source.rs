@@ -2,10 +2,18 @@
 
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use cocoon_attest::policy::{Mode, POLICY_BYTES_MAX, Policy, PolicyError, SignedPolicy};
+use cocoon_primitives::Timestamp;
 
 use super::InForce;
+
+/// How far ahead a production policy may end: what a lost key or a withheld revocation can do has
+/// an end by then.
+const PRODUCTION_LIFE_MAX: Duration = Duration::from_secs(14 * 24 * 3600);
+/// For clocks that differ.
+const CLOCKS: Duration = Duration::from_secs(3600);
 
 /// As configured.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +45,8 @@ pub enum PolicyProblem {
     Policy(PolicyError),
     #[error("its mode is not the gateway's")]
     Mode,
+    #[error("it ends more than 14 days from now, which production does not take")]
+    EndsLate,
     #[error("it allows software evidence, which this build does not verify")]
     SoftwareNotBuilt,
     #[error("{} is not what a gateway wrote; no policy is safe from a rollback", path.display())]
@@ -75,6 +85,15 @@ impl PolicySource {
         let mut path = self.path.clone().into_os_string();
         path.push(".sig");
         path.into()
+    }
+
+    /// Whether a policy that is good ends soon enough to be put in force now.
+    pub(super) fn check_end(&self, policy: &Policy, now: Timestamp) -> Result<(), PolicyProblem> {
+        let latest = now.saturating_add(PRODUCTION_LIFE_MAX + CLOCKS);
+        if self.mode == Mode::Production && policy.not_after() > latest {
+            return Err(PolicyProblem::EndsLate);
+        }
+        Ok(())
     }
 
     pub(super) fn judge(&self, files: &Files) -> Result<InForce, Vec<PolicyProblem>> {

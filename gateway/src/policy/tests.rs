@@ -45,7 +45,7 @@ fn sign(folder: &Path, text: &str, keys: &[u8]) {
 }
 
 fn open(source: PolicySource, folder: &Path) -> Result<Arc<PolicyStore>, Refused> {
-    PolicyStore::open(source, folder)
+    PolicyStore::open(source, folder, NOW)
 }
 
 /// The codes of the mistakes in the file itself.
@@ -165,4 +165,33 @@ fn a_version_that_could_not_be_kept_is_not_in_force_and_tried_again() {
     assert_eq!(store.in_force().policy.version(), 1);
     std::fs::remove_dir(&beside).unwrap();
     assert!(store.reload(NOW).unwrap().is_some());
+}
+
+#[test]
+fn production_takes_no_policy_that_ends_more_than_two_weeks_from_now() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = PolicySource { mode: Mode::Production, ..signed(folder.path()) };
+    let day = |days: u64| {
+        let at = i64::try_from(NOW.as_seconds() + days * 24 * 3600).unwrap();
+        jiff::Timestamp::from_second(at).unwrap().to_string()
+    };
+    let write = |version: u64, days: u64| {
+        let text = text(version, "").replace("development", "production");
+        let text = text.replace("2999-01-01T00:00:00Z", &day(days));
+        put(folder.path(), &text);
+        sign(folder.path(), &text, &[1, 2]);
+    };
+    write(1, 15);
+    let refused = open(source.clone(), folder.path()).unwrap_err();
+    assert!(matches!(refused.0[..], [PolicyProblem::EndsLate]), "{refused}");
+    write(1, 14);
+    let store = open(source, folder.path()).unwrap();
+    write(2, 15);
+    let refused = store.reload(NOW).unwrap_err();
+    assert!(matches!(refused.0[..], [PolicyProblem::EndsLate]), "{refused}");
+    assert!(store.reload(NOW).unwrap().is_none(), "and told once");
+    assert_eq!(store.in_force().policy.version(), 1);
+    // Its time comes.
+    let tomorrow = NOW.saturating_add(std::time::Duration::from_secs(24 * 3600));
+    assert_eq!(store.reload(tomorrow).unwrap().expect("good now").policy.version(), 2);
 }

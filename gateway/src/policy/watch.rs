@@ -30,10 +30,15 @@ impl PolicyStore {
                 }
                 let (store, now) = (Arc::clone(&store), clock.now());
                 let looked = tokio::task::spawn_blocking(move || store.reload(now)).await;
-                let outcome = match looked.expect("reading a policy does not panic") {
-                    Ok(None) => continue,
-                    Ok(Some(_)) => "accepted",
-                    Err(refused) => {
+                let outcome = match looked {
+                    Ok(Ok(None)) => continue,
+                    Ok(Ok(Some(_))) => "accepted",
+                    // The next look may go better: without one no revocation would be seen.
+                    Err(error) => {
+                        tracing::error!(%error, "reading the policy failed");
+                        "failed"
+                    }
+                    Ok(Err(refused)) => {
                         tracing::error!("the policy stays as it was: {refused}");
                         "refused"
                     }

@@ -1,6 +1,6 @@
 //! The log as it is in memory: hashes, and where live leases stand.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Mutex;
 
 use cocoon_attest::lease::Lease;
@@ -22,6 +22,8 @@ pub(super) struct Grown {
     pub(super) leases: Leases,
     /// Which policy was recorded last: see [`policy_mark`].
     pub(super) last_policy: Option<[u8; 32]>,
+    /// Every policy that was recorded: 32 bytes for each.
+    pub(super) policies: HashSet<[u8; 32]>,
 }
 
 /// Places of leases, the oldest forgotten first.
@@ -56,7 +58,11 @@ impl Grown {
         }
         // An entry of a form that this program does not know is a leaf all the same.
         match Entry::decode(&row.entry).map(|entry| entry.record) {
-            Ok(Record::Policy { policy }) => self.last_policy = Some(policy_mark(&policy)),
+            Ok(Record::Policy { policy }) => {
+                let mark = policy_mark(&policy);
+                self.last_policy = Some(mark);
+                self.policies.insert(mark);
+            }
             Ok(Record::Lease { lease, .. }) => {
                 if let Ok(lease) = Lease::decode(&lease) {
                     self.leases.insert(lease.lease_id, row.index);

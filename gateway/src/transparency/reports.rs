@@ -3,8 +3,8 @@
 //! A machine makes one quote at a time and takes its time, so nonces are batched: what comes in
 //! for a worker while a moment passes, or while its last report is made, goes into one Merkle
 //! tree (RFC 6962), whose root is the nonce that the worker gets. Each client gets the evidence and
-//! the path from its nonce to that root. One report at a time for each worker, one a second at
-//! most, and a bounded batch.
+//! the path from its nonce to that root. One report at a time for each worker, one in five seconds
+//! at most, a bounded batch, and a bound on all who wait. A renewal comes before any report.
 //!
 //! A report is not logged: it proves something to the one who asked.
 
@@ -20,7 +20,7 @@ use cocoon_attest::log::{Tree, leaf_hash};
 use cocoon_primitives::{Clock, WorkerId};
 use cocoon_runtime::Lifecycle;
 use sha2::{Digest as _, Sha256};
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 use tokio::time::{Instant, sleep_until};
 
 use super::held;
@@ -30,9 +30,11 @@ use crate::uplink::{AskError, WorkerLink};
 /// How long the first nonce of a batch waits for others.
 const COLLECT: Duration = Duration::from_millis(200);
 /// From one report of a worker to its next.
-const INTERVAL: Duration = Duration::from_secs(1);
+const INTERVAL: Duration = Duration::from_secs(5);
 /// Nonces in one batch at most.
-const NONCES_MAX: usize = 256;
+const NONCES_MAX: usize = 32;
+/// Nonces that wait in all batches together.
+const WAITING_MAX: usize = 64;
 
 const NONCE_DOMAIN: &[u8] = b"cocoon/report-nonce/v1";
 
@@ -62,7 +64,7 @@ pub struct NonceProof {
 /// Why there is no report. The cause is logged once, where it is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ReportError {
-    #[error("too many nonces wait for this worker")]
+    #[error("too many nonces wait, or the worker's lease is being renewed")]
     Busy,
     #[error("the worker did not answer")]
     Unanswered,
@@ -77,8 +79,10 @@ enum Fault {
     Ask(#[source] AskError),
     #[error("the evidence is refused")]
     Refused(#[source] Refusal),
-    #[error("the evidence is of another worker or over another nonce")]
+    #[error("the evidence is of another worker, connection or workload, or over another nonce")]
     Other,
+    #[error("the policy no longer admits the worker")]
+    NotAdmitted(#[source] Refusal),
     #[error("the gateway drains")]
     Draining,
 }
@@ -94,6 +98,7 @@ pub struct ReportsParts {
 pub struct Reports {
     parts: ReportsParts,
     batches: Mutex<HashMap<WorkerId, Vec<Waiting>>>,
+    places: Semaphore,
 }
 
 /// One nonce, and who waits.
@@ -110,7 +115,7 @@ impl fmt::Debug for Reports {
 
 impl Reports {
     pub fn new(parts: ReportsParts) -> Arc<Self> {
-        Arc::new(Self { parts, batches: Mutex::default() })
+        Arc::new(Self { parts, batches: Mutex::default(), places: Semaphore::new(WAITING_MAX) })
     }
 
     /// Evidence of the worker behind `link` that answers `nonce`.
@@ -119,6 +124,7 @@ impl Reports {
         link: Arc<WorkerLink>,
         nonce: [u8; 32],
     ) -> Result<Report, ReportError> {
+        let _place = self.places.try_acquire().map_err(|_| ReportError::Busy)?;
         let (caller, answer) = oneshot::channel();
         self.enqueue(link, Waiting { nonce, caller })?;
         answer.await.unwrap_or(Err(ReportError::Unanswered))
@@ -207,8 +213,11 @@ impl Reports {
                         root,
                     },
                 }),
+                Err(Fault::Ask(AskError::Busy)) => Err(ReportError::Busy),
                 Err(Fault::Ask(_) | Fault::Draining) => Err(ReportError::Unanswered),
-                Err(Fault::Refused(_) | Fault::Other) => Err(ReportError::Evidence),
+                Err(Fault::Refused(_) | Fault::Other | Fault::NotAdmitted(_)) => {
+                    Err(ReportError::Evidence)
+                }
             };
             // A caller that went away has lost only the answer.
             let _ = waiting.caller.send(result);
@@ -227,13 +236,15 @@ impl Reports {
         };
         let (in_force, now) = (self.parts.policy.in_force(), self.parts.clock.now());
         let examined = tokio::task::spawn_blocking(move || {
-            examine(&evidence, &in_force.policy, now).map(|appraised| (evidence, appraised))
+            let appraised = examine(&evidence, &in_force.policy, now).map_err(Fault::Refused)?;
+            in_force.policy.admit(&appraised, now).map_err(Fault::NotAdmitted)?;
+            Ok((evidence, appraised))
         });
         let examined = examined.await;
         let examined =
             examined.unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic()));
-        let (evidence, appraised) = examined.map_err(Fault::Refused)?;
-        if appraised.nonce != root || appraised.worker_id != link.worker_id() {
+        let (evidence, appraised) = examined?;
+        if appraised.nonce != root || !is_same(&appraised, &link.appraised()) {
             return Err(Fault::Other);
         }
         Ok((evidence.into(), Arc::new(appraised)))
@@ -254,6 +265,18 @@ impl Drop for Slot<'_> {
             held(&self.reports.batches).remove(&self.worker);
         }
     }
+}
+
+/// Whether it is of the worker, the connection and the workload that hold the lease.
+fn is_same(fresh: &Appraised, held: &Appraised) -> bool {
+    fresh.worker_id == held.worker_id
+        && fresh.exporter == held.exporter
+        && fresh.gw_spki_sha256 == held.gw_spki_sha256
+        && fresh.tls_spki_sha256 == held.tls_spki_sha256
+        && fresh.hpke_key == held.hpke_key
+        && fresh.receipt_key == held.receipt_key
+        && fresh.workload.models == held.workload.models
+        && fresh.assurance == held.assurance
 }
 
 fn tree(batch: &[Waiting]) -> Tree {

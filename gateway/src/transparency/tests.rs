@@ -2,6 +2,7 @@
 
 use cocoon_attest::enrol::evidence_digest;
 use cocoon_attest::log::{leaf_hash, verify_consistency, verify_inclusion};
+use cocoon_attest::policy::Policy;
 use cocoon_primitives::{Assurance, Digest, MockClock, Timestamp, WalletAddress, WorkerId};
 use cocoon_store::{AppendOutcome, LogKind, NewLogEntry};
 use tempfile::TempDir;
@@ -35,6 +36,18 @@ impl Fixture {
     }
 }
 
+/// The policy of this text, as far as the log knows.
+fn policy(text: &[u8]) -> Arc<InForce> {
+    let file = b"schema = 1\nversion = 1\nnot_after = \"2999-01-01T00:00:00Z\"\n\
+        mode = \"development\"\n";
+    let policy = Policy::parse(file).expect("a policy");
+    Arc::new(InForce { policy, text: text.to_vec(), signatures: Vec::new() })
+}
+
+fn under() -> Arc<InForce> {
+    policy(b"policy")
+}
+
 fn lease(number: u8) -> Lease {
     Lease {
         lease_id: LeaseId::from_bytes([number; 16]),
@@ -63,7 +76,7 @@ async fn what_is_recorded_is_proved_to_whoever_has_a_head() {
     log.record_policy(b"policy").await.expect("recorded");
     let first = log.head();
     for number in 1..6 {
-        log.record_renewal(&lease(number), &[number; 10]).await.expect("recorded");
+        log.record_renewal(&lease(number), &[number; 10], &under()).await.expect("recorded");
     }
     let head = log.head();
     assert_eq!((first.size, head.size), (1, 6));
@@ -87,7 +100,7 @@ async fn a_restart_goes_on_from_the_same_root() {
     let fixture = Fixture::new();
     let log = fixture.log().await;
     log.record_policy(b"policy").await.expect("recorded");
-    log.record_renewal(&lease(1), b"evidence").await.expect("recorded");
+    log.record_renewal(&lease(1), b"evidence", &under()).await.expect("recorded");
     let before = log.head();
     drop(log);
     let log = fixture.log().await;
@@ -118,14 +131,37 @@ async fn a_head_is_signed_anew_when_it_ages_or_the_log_grows() {
 async fn what_the_store_refuses_is_not_recorded() {
     let fixture = Fixture::new();
     let log = fixture.log().await;
+    log.record_policy(b"policy").await.expect("recorded");
     let large = vec![0; (1 << 20) + 1];
-    log.record_renewal(&lease(1), &large).await.expect_err("it is over the bound");
-    assert_eq!(log.size(), 0);
-    log.record_renewal(&lease(2), b"evidence").await.expect("recorded");
+    log.record_renewal(&lease(1), &large, &under()).await.expect_err("it is over the bound");
     assert_eq!(log.size(), 1);
+    log.record_renewal(&lease(2), b"evidence", &under()).await.expect("recorded");
+    assert_eq!(log.size(), 2);
     fixture.store.clone().close().await;
-    log.record_renewal(&lease(3), b"evidence").await.expect_err("the store is closed");
-    assert_eq!(log.size(), 1);
+    log.record_renewal(&lease(3), b"evidence", &under()).await.expect_err("the store is closed");
+    assert_eq!(log.size(), 2);
+}
+
+/// A policy may be in force for a moment that only an enrolment falls into.
+#[tokio::test]
+async fn a_policy_stands_before_the_first_lease_under_it() {
+    let fixture = Fixture::new();
+    let log = fixture.log().await;
+    log.record_policy(b"policy").await.expect("recorded");
+    log.record_renewal(&lease(1), b"evidence", &policy(b"fleeting")).await.expect("recorded");
+    log.record_renewal(&lease(2), b"more", &policy(b"fleeting")).await.expect("recorded");
+    log.record_renewal(&lease(3), b"again", &policy(b"policy")).await.expect("recorded");
+    drop(log);
+    // A restart knows them too.
+    let log = fixture.log().await;
+    log.record_renewal(&lease(4), b"late", &policy(b"fleeting")).await.expect("recorded");
+    let rows = fixture.store.log_entries(0, 10).await.expect("entries");
+    let kinds: Vec<_> = rows.iter().map(|row| row.kind).collect();
+    let renewals = [LogKind::Renewal; 4];
+    assert_eq!(kinds, [&[LogKind::Policy; 2], &renewals[..]].concat());
+    let fleeting = Entry::decode(&rows[1].entry).expect("an entry").record;
+    assert_eq!(fleeting, Record::Policy { policy: b"fleeting".to_vec() });
+    assert_eq!(log.size(), 6);
 }
 
 /// As after a failure that left open whether the entry was kept.
@@ -144,7 +180,7 @@ async fn an_entry_that_memory_does_not_know_is_found() {
     };
     let outcome = fixture.store.append_log(new).await.expect("it answers");
     assert_eq!(outcome, AppendOutcome::Appended);
-    log.record_renewal(&lease(1), b"evidence").await.expect("recorded");
+    log.record_renewal(&lease(1), b"evidence", &under()).await.expect("recorded");
     let head = log.head();
     assert_eq!(head.size, 3);
     let reread = fixture.log().await.head();

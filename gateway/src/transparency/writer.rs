@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::grown::{Grown, catch_up, policy_mark};
 use super::held;
+use crate::policy::InForce;
 
 /// Times that an entry is tried where the log has grown by somebody else's.
 const ATTEMPTS_MAX: usize = 3;
@@ -21,6 +22,8 @@ const ATTEMPTS_MAX: usize = 3;
 pub(super) struct Append {
     pub(super) entry: Entry,
     pub(super) evidence: Option<NewEvidence>,
+    /// The policy that has to be in the log before it.
+    pub(super) under: Option<Arc<InForce>>,
     pub(super) caller: oneshot::Sender<Result<(), StoreError>>,
 }
 
@@ -42,8 +45,11 @@ pub(super) async fn run(
                 continue;
             }
         };
-        let Some(Append { entry, evidence, caller }) = next else { return };
-        let result = append(&store, &grown, &entry, evidence, is_unsure).await;
+        let Some(Append { entry, evidence, under, caller }) = next else { return };
+        let result = match ensure(&store, &grown, &entry, under.as_deref(), is_unsure).await {
+            Ok(()) => append(&store, &grown, &entry, evidence, is_unsure).await,
+            Err(error) => Err(error),
+        };
         is_unsure = result.is_err();
         if let Err(error) = &result {
             tracing::warn!(%error, "a {} was not logged", entry.record.kind());
@@ -54,6 +60,25 @@ pub(super) async fn run(
         // A caller that went away has lost only the answer.
         let _ = caller.send(result);
     }
+}
+
+/// Appends the policy that an entry rests on, where the log has it nowhere.
+async fn ensure(
+    store: &Store,
+    grown: &Mutex<Grown>,
+    entry: &Entry,
+    under: Option<&InForce>,
+    is_unsure: bool,
+) -> Result<(), StoreError> {
+    let Some(under) = under else { return Ok(()) };
+    if is_unsure {
+        catch_up(store, grown).await?;
+    }
+    if held(grown).policies.contains(&policy_mark(&under.text)) {
+        return Ok(());
+    }
+    let policy = Record::Policy { policy: under.text.clone() };
+    append(store, grown, &Entry { at: entry.at, record: policy }, None, false).await
 }
 
 async fn append(

@@ -1,4 +1,4 @@
-//! From a TCP connection to a lease: TLS, hello, challenge, evidence, verdict.
+//! From a TCP connection to a lease: TLS and hello, then challenge, evidence, verdict.
 
 use std::io;
 use std::sync::Arc;
@@ -16,8 +16,9 @@ use tokio_rustls::server::TlsStream;
 
 use super::SharedFleet;
 use super::lock;
+use super::pace::{Machine, Pace, TooOften};
 use super::tls::spki;
-use super::verifier::{Channel, Verifier};
+use super::verifier::{Channel, Judged, Verifier};
 use super::wire::{WireError, receive, send};
 
 /// The exporter that names this connection, RFC 9266.
@@ -28,6 +29,13 @@ pub(super) struct Handshakes {
     pub(super) tls: Arc<ServerConfig>,
     pub(super) verifier: Arc<Verifier>,
     pub(super) fleet: SharedFleet,
+    pub(super) pace: Pace,
+}
+
+/// A connection that has said hello, over TLS.
+pub(super) struct Greeted {
+    stream: TlsStream<TcpStream>,
+    channel: Channel,
 }
 
 /// A connection whose worker holds a lease.
@@ -52,8 +60,10 @@ pub(super) enum HandshakeError {
     Order,
     #[error("the worker was refused")]
     Refused(#[source] Refusal),
-    #[error("the worker may not come back")]
+    #[error("the worker is not admitted: {0}")]
     NotAdmitted(#[source] NotAdmitted),
+    #[error("the worker has to wait")]
+    TooOften(#[source] TooOften),
     #[error("the lease could not be recorded")]
     NotRecorded(#[source] StoreError),
 }
@@ -70,19 +80,32 @@ impl HandshakeError {
             Self::Order => "out_of_order",
             Self::Refused(refusal) => refusal.code(),
             Self::NotAdmitted(reason) => reason.code(),
+            Self::TooOften(_) => "enrolling_too_often",
             Self::NotRecorded(_) => "not_recorded",
         }
     }
 }
 
 impl Handshakes {
-    /// Runs the whole handshake. The caller sets the deadline.
-    pub(super) async fn enrol(&self, stream: TcpStream) -> Result<Enrolled, HandshakeError> {
+    /// TLS and the hello, which cost a peer nothing. The caller sets the deadline.
+    pub(super) async fn greet(&self, stream: TcpStream) -> Result<Greeted, HandshakeError> {
         stream.set_nodelay(true).map_err(HandshakeError::Tls)?;
         let acceptor = TlsAcceptor::from(Arc::clone(&self.tls));
         let mut stream = acceptor.accept(stream).await.map_err(HandshakeError::Tls)?;
-        match self.converse(&mut stream).await {
-            Ok((attested, channel)) => Ok(Enrolled { stream, attested, channel }),
+        match hello(&mut stream).await {
+            Ok(channel) => Ok(Greeted { stream, channel }),
+            Err(error) => {
+                tell(&mut stream, &error).await;
+                Err(error)
+            }
+        }
+    }
+
+    /// From the challenge to the lease. The caller sets the deadline.
+    pub(super) async fn enrol(&self, greeted: Greeted) -> Result<Enrolled, HandshakeError> {
+        let Greeted { mut stream, channel } = greeted;
+        match self.converse(&mut stream, &channel).await {
+            Ok(attested) => Ok(Enrolled { stream, attested, channel }),
             Err(error) => {
                 tell(&mut stream, &error).await;
                 Err(error)
@@ -93,26 +116,34 @@ impl Handshakes {
     async fn converse(
         &self,
         stream: &mut TlsStream<TcpStream>,
-    ) -> Result<(Attested, Channel), HandshakeError> {
-        let channel = channel(stream)?;
-        match receive(stream).await? {
-            WorkerMessage::Hello(Hello { v: VERSION }) => {}
-            WorkerMessage::Hello(Hello { v }) => return Err(HandshakeError::Version(v)),
-            WorkerMessage::Evidence(_) => return Err(HandshakeError::Order),
-        }
+        channel: &Channel,
+    ) -> Result<Attested, HandshakeError> {
         let open = self.verifier.challenge();
         send(stream, &GatewayMessage::Challenge(open.message())).await?;
         let WorkerMessage::Evidence(evidence) = receive(stream).await? else {
             return Err(HandshakeError::Order);
         };
-        let judged = self.verifier.judge(open, evidence, &channel).await;
-        let (attested, evidence) = judged.map_err(HandshakeError::Refused)?;
-        let wanted = lock(&self.fleet).check(&attested, self.verifier.clock.now());
+        let judged = self.verifier.judge(open, evidence, channel).await;
+        let Judged { attested, evidence, in_force } = judged.map_err(HandshakeError::Refused)?;
+        let now = self.verifier.clock.now();
+        let wanted = lock(&self.fleet).check(&attested, now);
         wanted.map_err(HandshakeError::NotAdmitted)?;
-        let recorded = self.verifier.transparency.record(&attested, &evidence).await;
+        // What is recorded stays for good: the last thing that may refuse comes before it.
+        let paced = self.pace.enrol(Machine::of(attested.appraised()), now);
+        paced.map_err(HandshakeError::TooOften)?;
+        let recorded = self.verifier.transparency.record(&attested, &evidence, &in_force).await;
         recorded.map_err(HandshakeError::NotRecorded)?;
         send(stream, &GatewayMessage::Lease(attested.lease().encode())).await?;
-        Ok((attested, channel))
+        Ok(attested)
+    }
+}
+
+async fn hello(stream: &mut TlsStream<TcpStream>) -> Result<Channel, HandshakeError> {
+    let channel = channel(stream)?;
+    match receive(stream).await? {
+        WorkerMessage::Hello(Hello { v: VERSION }) => Ok(channel),
+        WorkerMessage::Hello(Hello { v }) => Err(HandshakeError::Version(v)),
+        WorkerMessage::Evidence(_) => Err(HandshakeError::Order),
     }
 }
 
@@ -130,6 +161,7 @@ fn channel(stream: &TlsStream<TcpStream>) -> Result<Channel, HandshakeError> {
 async fn tell(stream: &mut TlsStream<TcpStream>, error: &HandshakeError) {
     let message = match error {
         HandshakeError::Refused(refusal) => refusal.to_string(),
+        HandshakeError::TooOften(too_often) => too_often.to_string(),
         other => other.to_string(),
     };
     let refused = Refused { reason: error.code().to_owned(), message };

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use cocoon_attest::appraisal::Appraised;
 use cocoon_attest::lease::Lease;
 use cocoon_attest::policy::OnRevocation;
 use cocoon_primitives::{RequestId, WorkerId};
@@ -22,6 +23,8 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::acknowledgements::Acknowledgements;
+use super::gated::Gated;
+use super::turns::{Renewing, Turns};
 use super::verifier::Verifier;
 
 /// Batches of acknowledgements that may wait for the connection.
@@ -30,13 +33,15 @@ const ACKNOWLEDGEMENTS_MAX: usize = 1024;
 /// at a time, and every device takes its own time.
 const REPORT_DEADLINE: Duration = Duration::from_secs(30);
 
-pub(super) type LinkBody = Either<Full<Bytes>, Acknowledgements>;
+pub(super) type LinkBody = Either<Gated, Acknowledgements>;
 
 /// A leased connection to a worker. Requests on it are HTTP/2 streams: dropping a response resets
 /// its stream, which cancels the generation.
 pub struct WorkerLink {
     worker_id: WorkerId,
     lease: Mutex<Arc<Lease>>,
+    /// What the last full evidence of the connection proved.
+    appraised: Mutex<Arc<Appraised>>,
     /// Gone once the link closes: the connection ends when its last stream has.
     sender: Mutex<Option<SendRequest<LinkBody>>>,
     acknowledgements: Mutex<Option<mpsc::Sender<Vec<RequestId>>>>,
@@ -46,8 +51,7 @@ pub struct WorkerLink {
     /// Cancelled where the policy cuts what still runs.
     cut: CancellationToken,
     verifier: Arc<Verifier>,
-    /// Held by whoever waits for evidence.
-    evidence: tokio::sync::Mutex<()>,
+    turns: Turns,
 }
 
 /// The policy no longer admits the worker.
@@ -62,7 +66,7 @@ pub(super) struct Revoked {
 /// Why a request was not answered.
 #[derive(Debug, thiserror::Error)]
 pub enum LinkError {
-    /// Nothing was sent.
+    /// Nothing was sent, or it was taken back before it was answered.
     #[error("the link to the worker is closed")]
     Closed,
     /// The worker may have begun.
@@ -75,6 +79,9 @@ pub enum LinkError {
 pub enum AskError {
     #[error("the worker did not answer in time")]
     Deadline,
+    /// Renewals come first.
+    #[error("the worker's lease is being renewed")]
+    Busy,
     #[error("the link failed")]
     Link(#[source] LinkError),
     #[error("the worker refused with status {0}")]
@@ -91,6 +98,7 @@ impl WorkerLink {
     /// The link, and the acknowledgements that its events request will carry.
     pub(super) fn new(
         lease: Arc<Lease>,
+        appraised: Arc<Appraised>,
         sender: SendRequest<LinkBody>,
         verifier: Arc<Verifier>,
     ) -> (Arc<Self>, Acknowledgements) {
@@ -98,13 +106,14 @@ impl WorkerLink {
         let link = Self {
             worker_id: lease.worker_id,
             lease: Mutex::new(lease),
+            appraised: Mutex::new(appraised),
             sender: Mutex::new(Some(sender)),
             acknowledgements: Mutex::new(Some(acknowledgements)),
             closing: CancellationToken::new(),
             revoked: OnceLock::new(),
             cut: CancellationToken::new(),
             verifier,
-            evidence: tokio::sync::Mutex::new(()),
+            turns: Turns::new(),
         };
         (Arc::new(link), Acknowledgements::new(batches))
     }
@@ -118,8 +127,15 @@ impl WorkerLink {
         Arc::clone(&held(&self.lease))
     }
 
-    pub(super) fn set_lease(&self, lease: Arc<Lease>) {
+    /// What the worker proved last on this connection.
+    pub(crate) fn appraised(&self) -> Arc<Appraised> {
+        Arc::clone(&held(&self.appraised))
+    }
+
+    /// The lease was prolonged, on this appraisal.
+    pub(super) fn prolong(&self, lease: Arc<Lease>, appraised: Arc<Appraised>) {
         *held(&self.lease) = lease;
+        *held(&self.appraised) = appraised;
     }
 
     /// Sends a request and waits for the head of its answer; the caller sets the deadline.
@@ -128,7 +144,8 @@ impl WorkerLink {
         &self,
         request: Request<Full<Bytes>>,
     ) -> Result<Response<Incoming>, LinkError> {
-        self.send_body(request.map(Either::Left)).await
+        let gated = |body| Either::Left(Gated::new(body, self.closing.clone()));
+        self.send_body(request.map(gated)).await
     }
 
     pub(super) async fn send_body(
@@ -139,8 +156,17 @@ impl WorkerLink {
         let sender = held(&self.sender).clone();
         let mut sender = sender.ok_or(LinkError::Closed)?;
         *request.uri_mut() = absolute(request.uri());
-        sender.ready().await.map_err(|_| LinkError::Closed)?;
-        sender.send_request(request).await.map_err(LinkError::Lost)
+        let sent = async {
+            sender.ready().await.map_err(|_| LinkError::Closed)?;
+            sender.send_request(request).await.map_err(LinkError::Lost)
+        };
+        tokio::select! {
+            // Taken back where the link closes first. What waits within HTTP/2 for a stream's
+            // place finds its body gone, see `gated`.
+            biased;
+            () = self.closing.cancelled() => Err(LinkError::Closed),
+            sent = sent => sent,
+        }
     }
 
     /// Tells the worker that these receipts are durable. Where the connection cannot carry it,
@@ -161,18 +187,25 @@ impl WorkerLink {
     }
 
     /// Evidence of this worker over `nonce`, on this connection: the message as it came, which the
-    /// caller examines. One at a time for each link, renewals included.
+    /// caller examines. One at a time for each link; refused while a renewal is due or runs.
     pub async fn report(&self, nonce: [u8; 32]) -> Result<Vec<u8>, AskError> {
-        let asked = timeout(REPORT_DEADLINE, async {
-            let open = self.verifier.challenge_for(nonce);
-            self.ask_evidence(open.message()).await
-        });
-        asked.await.unwrap_or(Err(AskError::Deadline))
+        let asked = timeout(
+            REPORT_DEADLINE,
+            self.turns.report(async {
+                let open = self.verifier.challenge_for(nonce);
+                self.ask_evidence(open.message()).await
+            }),
+        );
+        asked.await.map_err(|_| AskError::Deadline)?.unwrap_or(Err(AskError::Busy))
     }
 
-    /// Evidence for this challenge. The caller sets the deadline.
+    /// The turn of a full renewal: a report that runs gives way to it.
+    pub(super) async fn renewal(&self) -> Renewing<'_> {
+        self.turns.renewal().await
+    }
+
+    /// Evidence for this challenge, by whoever has the turn. The caller sets the deadline.
     pub(super) async fn ask_evidence(&self, challenge: Vec<u8>) -> Result<Vec<u8>, AskError> {
-        let _turn = self.evidence.lock().await;
         match self.ask(&RenewalRequest::Full(challenge)).await? {
             RenewalAnswer::Full(evidence) => Ok(evidence),
             RenewalAnswer::Light { .. } => Err(AskError::Kind),
@@ -191,15 +224,18 @@ impl WorkerLink {
         from_cbor(&body).map_err(AskError::Message)
     }
 
-    /// The policy ended the lease: closes the link, and says what becomes of its streams.
-    pub(super) fn revoke(&self, revoked: Revoked) {
-        // The first reason stands.
-        if self.revoked.set(revoked).is_ok() {
+    /// The policy ended the lease: closes the link, and says what becomes of its streams. Whether
+    /// that changed anything: the first reason stands, and what was left to finish may be cut.
+    pub(super) fn revoke(&self, revoked: Revoked) -> bool {
+        let is_first = self.revoked.set(revoked).is_ok();
+        if is_first {
             self.close();
         }
-        if revoked.streams == OnRevocation::Cut {
+        let is_cut = revoked.streams == OnRevocation::Cut && !self.cut.is_cancelled();
+        if is_cut {
             self.cut.cancel();
         }
+        is_first || is_cut
     }
 
     pub(super) fn cut(&self) -> &CancellationToken {

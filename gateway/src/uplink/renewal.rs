@@ -13,7 +13,8 @@ use cocoon_uplink_wire::renew::{RenewalAnswer, RenewalRequest};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::link::{AskError, WorkerLink};
-use super::verifier::{Channel, Verifier, random};
+use super::verifier::{Channel, Judged, Verifier, random};
+use super::{SharedFleet, lock};
 use crate::policy::InForce;
 
 /// For one light renewal: a signature.
@@ -23,6 +24,11 @@ const LIGHT_DEADLINE: Duration = Duration::from_secs(10);
 const FULL_DEADLINE: Duration = Duration::from_secs(30);
 /// Between two renewals at least, also where a policy's end lets leases be no longer.
 const PAUSE_MIN: Duration = Duration::from_millis(100);
+/// Over how long the workers of a gateway prove themselves again after a change of the policy,
+/// for each of them: all at once would be a burst of verdicts and of entries in the log.
+const SPREAD_PER_WORKER: Duration = Duration::from_micros(31_250);
+/// And over how long at most, however many they are.
+const SPREAD_MAX: Duration = Duration::from_secs(10);
 
 /// Why a lease was not prolonged.
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +60,14 @@ impl RenewalError {
         }
     }
 
+    /// The refusal of a worker that did not prove what it has to, under the policy in force.
+    pub(super) fn refusal(&self) -> Option<&'static str> {
+        match self {
+            Self::Refused(_) | Self::Fault(_) => Some(self.code()),
+            Self::Deadline | Self::Ask(_) | Self::NotRecorded(_) | Self::Stopped => None,
+        }
+    }
+
     /// The policy changed under way: that is nobody's fault, and asked again under the new one.
     const fn is_policy_change(&self) -> bool {
         matches!(self, Self::Refused(Refusal::PolicyChanged) | Self::Fault(RenewalFault::Policy))
@@ -72,6 +86,7 @@ pub(super) struct Renewals<'a> {
     pub(super) verifier: &'a Verifier,
     pub(super) link: &'a WorkerLink,
     pub(super) channel: &'a Channel,
+    pub(super) fleet: &'a SharedFleet,
     pub(super) appraised: Arc<Appraised>,
 }
 
@@ -93,6 +108,8 @@ impl Renewals<'_> {
                         Err(_) => return RenewalError::Stopped,
                     },
                 }
+            } else {
+                sleep_until(Instant::now() + self.spread()).await;
             }
             let is_full = self.appraised.policy_digest != in_force.digest()
                 || proven.elapsed() >= in_force.policy.full_renewal();
@@ -114,7 +131,17 @@ impl Renewals<'_> {
         }
     }
 
+    /// A moment by chance, so that not all workers prove themselves at once.
+    fn spread(&self) -> Duration {
+        let live = u32::try_from(lock(self.fleet).len()).unwrap_or(u32::MAX);
+        let left = self.link.lease().expires.since(self.verifier.clock.now());
+        let whole = SPREAD_PER_WORKER.saturating_mul(live).min(SPREAD_MAX).min(left / 4);
+        whole * u32::from(u16::from_be_bytes(random())) / u32::from(u16::MAX)
+    }
+
     async fn renew(&self, is_full: bool, in_force: &InForce) -> Result<Prolonged, RenewalError> {
+        // The time runs from its turn on: what a report still takes is not the worker's delay.
+        let _turn = if is_full { Some(self.link.renewal().await) } else { None };
         let lease = self.link.lease();
         let left = lease.expires.since(self.verifier.clock.now());
         let (kind, deadline) = if is_full {
@@ -152,11 +179,12 @@ impl Renewals<'_> {
         let open = self.verifier.challenge();
         let evidence = self.link.ask_evidence(open.message()).await.map_err(RenewalError::Ask)?;
         let judged = self.verifier.judge(open, evidence, self.channel).await;
-        let (attested, evidence) = judged.map_err(RenewalError::Refused)?;
+        let Judged { attested, evidence, in_force } = judged.map_err(RenewalError::Refused)?;
         let now = self.verifier.clock.now();
         let renewed = full(lease, &self.appraised, attested, now);
         let (renewed, appraised) = renewed.map_err(RenewalError::Fault)?;
-        let recorded = self.verifier.transparency.record_renewal(renewed.lease(), &evidence).await;
+        let log = &self.verifier.transparency;
+        let recorded = log.record_renewal(renewed.lease(), &evidence, &in_force).await;
         recorded.map_err(RenewalError::NotRecorded)?;
         Ok(Prolonged { renewed, appraised: Arc::new(appraised) })
     }

@@ -24,6 +24,7 @@ use super::acknowledgements::Acknowledgements;
 use super::driver::Driver;
 use super::handshake::Enrolled;
 use super::link::{LinkBody, LinkError, Revoked, WorkerLink};
+use super::registry::Registry;
 use super::renewal::{Prolonged, RenewalError, Renewals};
 use super::verifier::{Channel, Verifier};
 use super::{LateReceipt, UplinkParts, lock};
@@ -46,6 +47,7 @@ const IDLE_CHECK: Duration = Duration::from_millis(50);
 /// What all connections share.
 pub(super) struct Sessions {
     verifier: Arc<Verifier>,
+    registry: Arc<Registry>,
     parts: UplinkParts,
 }
 
@@ -123,8 +125,12 @@ impl Drop for Membership<'_> {
 }
 
 impl Sessions {
-    pub(super) fn new(verifier: Arc<Verifier>, parts: UplinkParts) -> Self {
-        Self { verifier, parts }
+    pub(super) fn new(
+        verifier: Arc<Verifier>,
+        registry: Arc<Registry>,
+        parts: UplinkParts,
+    ) -> Self {
+        Self { verifier, registry, parts }
     }
 
     pub(super) fn lifecycle(&self) -> &Lifecycle {
@@ -140,17 +146,23 @@ impl Sessions {
             tracing::warn!(worker.id = %worker, "worker {worker} did not speak HTTP/2");
             return;
         };
-        let (link, acknowledgements) =
-            WorkerLink::new(Arc::clone(&lease), sender, Arc::clone(&self.verifier));
+        let appraised = Arc::new(attested.appraised().clone());
+        let (link, acknowledgements) = WorkerLink::new(
+            Arc::clone(&lease),
+            Arc::clone(&appraised),
+            sender,
+            Arc::clone(&self.verifier),
+        );
         let _stop = driver.abort.clone().drop_guard();
+        // Before it is a member, and until its last stream has ended.
+        let _registered = self.registry.enter(&link);
         let events = match self.open_events(&link, acknowledgements).await {
             Ok(events) => events,
             Err(ended) => return report(&link, &ended),
         };
-        let appraised = match self.admit(attested, &link) {
-            Ok(appraised) => appraised,
-            Err(ended) => return report(&link, &ended),
-        };
+        if let Err(ended) = self.admit(attested, &link) {
+            return report(&link, &ended);
+        }
         metrics::gauge!("cocoon_uplink_workers").increment(1.0);
         let membership = Membership { sessions: self, link: Arc::clone(&link), lease_id };
         tracing::info!(
@@ -159,6 +171,13 @@ impl Sessions {
         );
         let ended = self.serve(&link, events, &channel, appraised, &driver).await;
         report(&link, &ended);
+        if let Ended::Renewal(error) = &ended
+            && let Some(reason) = error.refusal()
+        {
+            // As where a change of the policy refuses it.
+            let streams = self.verifier.policy.in_force().policy.on_revocation();
+            link.revoke(Revoked { reason, streams });
+        }
         lock(&self.parts.fleet).drain(worker, lease_id);
         link.close();
         if !ended.is_violation() {
@@ -173,10 +192,9 @@ impl Sessions {
 
     /// Takes the worker into the fleet, if it was judged by the policy in force: a change of the
     /// policy comes before this, or after it and re-appraises the worker.
-    fn admit(&self, attested: Attested, link: &Arc<WorkerLink>) -> Result<Arc<Appraised>, Ended> {
-        let appraised = Arc::new(attested.appraised().clone());
+    fn admit(&self, attested: Attested, link: &Arc<WorkerLink>) -> Result<(), Ended> {
         let mut fleet = lock(&self.parts.fleet);
-        if appraised.policy_digest != self.verifier.policy.in_force().digest() {
+        if attested.appraised().policy_digest != self.verifier.policy.in_force().digest() {
             return Err(Ended::PolicyChanged);
         }
         let now = self.verifier.clock.now();
@@ -185,7 +203,7 @@ impl Sessions {
         if let Some(old) = replaced {
             old.close();
         }
-        Ok(appraised)
+        Ok(())
     }
 
     /// HTTP/2 over the enrolled stream, this side as client.
@@ -239,7 +257,13 @@ impl Sessions {
         appraised: Arc<Appraised>,
         driver: &Driver,
     ) -> Ended {
-        let renewals = Renewals { verifier: &self.verifier, link, channel, appraised };
+        let renewals = Renewals {
+            verifier: &self.verifier,
+            link,
+            channel,
+            fleet: &self.parts.fleet,
+            appraised,
+        };
         tokio::select! {
             () = driver.done.cancelled() => Ended::Lost,
             () = link.closing().cancelled() => link.revoked().map_or(Ended::Closed, Ended::Revoked),
@@ -256,7 +280,7 @@ impl Sessions {
         let Prolonged { renewed, appraised } = prolonged;
         let mut fleet = lock(&self.parts.fleet);
         if appraised.policy_digest == self.verifier.policy.in_force().digest() {
-            link.set_lease(Arc::new(renewed.lease().clone()));
+            link.prolong(Arc::new(renewed.lease().clone()), Arc::clone(&appraised));
             fleet.renewed(renewed, appraised);
         }
     }

@@ -22,7 +22,7 @@ use cocoon_attest::receipt::{
 use cocoon_attest::softtee::SoftTee;
 use cocoon_fleet::{Fleet, Pick};
 use cocoon_primitives::{
-    Assurance, Clock as _, Digest, ModelName, Nano, RequestId, TokenPrice, WalletAddress,
+    Assurance, Clock as _, Digest, ModelName, Nano, RequestId, Timestamp, TokenPrice, WalletAddress,
 };
 use cocoon_runtime::{Drained, Lifecycle, SystemClock};
 use cocoon_store::Store;
@@ -89,7 +89,8 @@ impl Gateway {
         let data_dir = folder.path().join("gateway");
         std::fs::create_dir_all(&data_dir).expect("a folder");
         let source = PolicySource { mode, ..source(folder.path()) };
-        let policy = PolicyStore::open(source, &data_dir).expect("a valid policy");
+        let policy =
+            PolicyStore::open(source, &data_dir, SystemClock.now()).expect("a valid policy");
         let fleet: SharedFleet = Arc::new(Mutex::new(Fleet::new()));
         let lifecycle = Lifecycle::new();
         policy.watch(Arc::new(SystemClock), &lifecycle);
@@ -164,6 +165,12 @@ fn put(folder: &Path, policy: &str) {
     let beside = folder.join("policy.toml.new");
     std::fs::write(&beside, policy).expect("written");
     std::fs::rename(beside, folder.join("policy.toml")).expect("renamed");
+}
+
+/// As a policy writes it.
+fn rfc3339(at: Timestamp) -> String {
+    let seconds = i64::try_from(at.as_seconds()).expect("a time of this century");
+    jiff::Timestamp::from_second(seconds).expect("a time of this century").to_string()
 }
 
 async fn until(mut holds: impl FnMut() -> bool) {

@@ -7,7 +7,7 @@ use cocoon_primitives::{Clock, Digest, LeaseId};
 use tokio::sync::Semaphore;
 
 use super::UplinkParts;
-use crate::policy::PolicyStore;
+use crate::policy::{InForce, PolicyStore};
 use crate::transparency::Transparency;
 
 /// Verdicts at once. One costs milliseconds of a processor; what waits is bounded by the
@@ -21,6 +21,14 @@ pub(super) struct Channel {
     pub(super) exporter: [u8; 32],
     /// The peer's TLS key as SubjectPublicKeyInfo in DER.
     pub(super) peer_spki: Arc<[u8]>,
+}
+
+/// Evidence that holds, and what it was judged by.
+pub(super) struct Judged {
+    pub(super) attested: Attested,
+    /// The message, to be kept.
+    pub(super) evidence: Vec<u8>,
+    pub(super) in_force: Arc<InForce>,
 }
 
 /// What evidence is judged with.
@@ -61,13 +69,13 @@ impl Verifier {
         )
     }
 
-    /// The verdict under the policy in force now. The evidence comes back with it, to be kept.
+    /// The verdict under the policy in force now.
     pub(super) async fn judge(
         &self,
         open: OpenChallenge,
         evidence: Vec<u8>,
         channel: &Channel,
-    ) -> Result<(Attested, Vec<u8>), Refusal> {
+    ) -> Result<Judged, Refusal> {
         let place = Arc::clone(&self.places).acquire_owned().await;
         let place = place.expect("the semaphore is never closed");
         let (in_force, now, channel) = (self.policy.in_force(), self.clock.now(), channel.clone());
@@ -81,7 +89,7 @@ impl Verifier {
                 lease_id,
             };
             let attested = open.verify(&presented, &in_force.policy, now)?;
-            Ok((attested, evidence))
+            Ok(Judged { attested, evidence, in_force })
         });
         verdict.await.unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic()))
     }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use cocoon_metering::Usage;
 use cocoon_primitives::{MockClock, Nano, Timestamp, TokenCount};
 use cocoon_runtime::Drained;
-use cocoon_store::{Outcome, SettleOutcome, Settlement};
+use cocoon_store::{Outcome, RequestState, SettleOutcome, Settlement};
 use http::HeaderMap;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
@@ -416,27 +416,50 @@ async fn a_request_that_a_crash_cut_is_never_charged_twice() {
     let receipt = first.headers()["cocoon-receipt-id"].to_str().expect("ASCII").to_owned();
     rig.crash().await;
 
-    // What it costs is not known yet.
+    // What it costs is not known yet, unless the worker's receipt was quicker than the crash.
+    let id = receipt.parse().expect("a request id");
+    let row = async || rig.gateway.store.request(id).await.expect("it answers").expect("a row");
+    let is_open = row().await.state == RequestState::Open;
     let repeat = chat(&rig, &payer, "a", &streamed()).await;
-    repeat.refused(409, "idempotency_in_progress");
+    let code = if is_open { "idempotency_in_progress" } else { "idempotency_replay_unavailable" };
+    repeat.refused(409, code);
     // As the job does with the receipt that a worker brings again.
+    let cut = row().await;
+    assert!(cut.worker.is_some(), "a worker had it");
     let settlement = Settlement {
-        request_id: receipt.parse().expect("a request id"),
-        worker: None,
-        payee: None,
+        request_id: id,
+        holder: None,
+        worker: cut.worker,
+        payee: cut.payee,
         outcome: Outcome::ClientGone,
         usage: Usage { completion: TokenCount::new(10), ..Usage::default() },
         settled_at: rig.clock.now(),
         receipt: None,
     };
     let settled = rig.gateway.store.settle(settlement).await.expect("it is settled");
-    assert!(matches!(settled, SettleOutcome::Settled { .. }), "{settled:?}");
+    let charge = match settled {
+        SettleOutcome::Settled { charge, .. } if is_open => charge.get(),
+        SettleOutcome::AlreadySettled { charge } if !is_open => charge.get(),
+        other => panic!("open {is_open}: {other:?}"),
+    };
+    if is_open {
+        assert_eq!(charge, 10 * COMPLETION_NANO);
+    }
+    assert!(charge <= self::charge(SLOW_TOKENS), "{charge}");
 
+    // Its outbox is on disk: the next worker brings what the one before had signed.
     rig.start_worker("tokens = 5").await;
-    let repeat = chat(&rig, &payer, "a", &streamed()).await;
-    let error = repeat.refused(409, "idempotency_replay_unavailable");
-    assert_eq!(error["metadata"]["receipt_id"], receipt);
-    Rig::assert_charged(&rig.balance(&payer).await, 10 * COMPLETION_NANO);
+    for _ in 0..2 {
+        let repeat = chat(&rig, &payer, "a", &streamed()).await;
+        let error = repeat.refused(409, "idempotency_replay_unavailable");
+        assert_eq!(error["metadata"]["receipt_id"], receipt);
+        Rig::assert_charged(&rig.balance(&payer).await, charge);
+    }
+    // What runs under another key comes behind that receipt, and changes nothing of it.
+    assert_eq!(chat(&rig, &payer, "b", &request()).await.status, 200);
+    let usage = rig.get("listUsage", "/v1/usage", Some(&payer.key)).await.body;
+    assert_eq!(usage["data"].as_array().map(Vec::len), Some(2), "{usage}");
+    Rig::assert_charged(&rig.balance(&payer).await, charge + self::charge(5));
     rig.assert_ledger_clean().await;
 }
 

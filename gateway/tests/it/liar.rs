@@ -14,7 +14,7 @@ use cocoon_attest::receipt::{
     Commitment, Finish, ReceiptDraft, ReceiptSigner, Terms, Usage, request_commitment,
 };
 use cocoon_primitives::Digest;
-use cocoon_runtime::Lifecycle;
+use cocoon_runtime::{Drained, Lifecycle};
 use cocoon_uplink_wire::enrol::{GatewayMessage, Hello, WorkerMessage};
 use cocoon_uplink_wire::event::WorkerEvent;
 use cocoon_uplink_wire::headers::{
@@ -39,7 +39,7 @@ mod raw_uplink;
 use raw_uplink::{RawUplink, client, connect, exporter, receive, send};
 
 use super::forge::Forge;
-use super::rig::{Answer, COMPLETION_NANO, MODEL, PROMPT_NANO, Payer, Rig, SEED, Setup};
+use super::rig::{Answer, COMPLETION_NANO, MODEL, PATIENCE, PROMPT_NANO, Payer, Rig, SEED, Setup};
 
 const CREDIT: u64 = 1_000_000_000;
 const PROMPT: u64 = 3;
@@ -269,37 +269,51 @@ async fn a_receipt_for_more_than_was_sent_is_worth_what_was_sent() {
     lied_to(Lie::Count).await;
 }
 
-/// The client has its answer and pays for its text; the worker gets nothing more, and its receipt
-/// is no bill.
+/// Each client has its answer and pays for its text, and the receipt is no bill. One client alone
+/// does not bring a worker out; once three wallets saw the same, it gets nothing more.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_that_claims_more_than_its_text_has_is_in_quarantine() {
     let tokenizer =
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/tiny-demo/tokenizer.json");
     let gateway = format!("tokenizer = {tokenizer:?}\n[billing]\nrecount_one_in = 1\n");
     let rig = Rig::with(Setup { engine: None, gateway, ..Setup::default() }).await;
-    let payer = rig.payer(1, CREDIT).await;
     let liar = start(&rig, Lie::Overcount).await;
+    let first = rig.payer(1, CREDIT).await;
+    for _ in 0..4 {
+        overcounted(&rig, &first).await;
+    }
+    assert_eq!(rig.get("getReady", "/ready", None).await.status, 200, "one wallet is not enough");
+    let second = rig.payer(2, CREDIT).await;
+    overcounted(&rig, &second).await;
+    assert_eq!(rig.get("getReady", "/ready", None).await.status, 200, "nor are two");
+    let third = rig.payer(3, CREDIT).await;
+    overcounted(&rig, &third).await;
 
+    until_ready(&rig, false).await;
+    assert_eq!(liar.drain(PATIENCE).await, Drained::Finished, "its link was closed");
+    // An honest worker is counted as well, and goes on.
+    rig.start_worker("tokens = 5").await;
+    for payer in [&first, &second, &third] {
+        assert_eq!(whole(&rig, payer).await.status, 200);
+    }
+    rig.assert_ledger_clean().await;
+}
+
+/// One answer of [`Lie::Overcount`].
+async fn overcounted(rig: &Rig, payer: &Payer) {
+    let before = rig.balance(payer).await["charged_nano"].as_u64().expect("an amount");
     let asked = rig.client.post(rig.url("/v1/chat/completions")).bearer_auth(&payer.key);
     let response = asked.body(request(true).to_string()).send().await.expect("an answer");
     let id = response.headers()["cocoon-receipt-id"].to_str().expect("ASCII").to_owned();
     let text = response.bytes().await.expect("the stream ends cleanly");
     assert_eq!(text.len(), 2 * CHUNK.len() + END.len());
     // Each of the two letters is one token of this tokenizer at most.
-    let balance = rig.balance(&payer).await;
-    let charged = balance["charged_nano"].as_u64().expect("an amount");
+    let balance = rig.balance(payer).await;
+    let charged = balance["charged_nano"].as_u64().expect("an amount") - before;
     let completion = (charged - PROMPT * PROMPT_NANO) / COMPLETION_NANO;
     assert!((1..=2).contains(&completion), "{balance}");
-    Rig::assert_charged(&balance, PROMPT * PROMPT_NANO + completion * COMPLETION_NANO);
+    let charge = PROMPT * PROMPT_NANO + completion * COMPLETION_NANO;
+    Rig::assert_charged(&balance, before + charge);
     let receipt = rig.get("getReceipt", &format!("/v1/receipts/{id}"), Some(&payer.key)).await;
     receipt.refused(404, "receipt_late");
-
-    until_ready(&rig, false).await;
-    liar.hard().cancel();
-    // An honest worker is counted as well, and goes on.
-    rig.start_worker("tokens = 5").await;
-    for _ in 0..3 {
-        assert_eq!(whole(&rig, &payer).await.status, 200);
-    }
-    rig.assert_ledger_clean().await;
 }

@@ -204,6 +204,34 @@ async fn a_request_that_is_sent_twice_is_charged_once() {
     Rig::assert_charged(&rig.balance(&payer).await, CHARGE);
 }
 
+/// Nothing of somebody's request is told to who took its id, and who lost one to somebody else may
+/// take another one.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_id_of_another_wallet_says_nothing_of_its_request() {
+    let rig = Rig::start().await;
+    let payer = rig.payer(1, PLENTY).await;
+    let first = letter(&rig, &payer, &question(false));
+    assert_eq!(send(&rig, &payer, &sealed(&first)).await.status, 200);
+
+    let other = rig.payer(2, PLENTY).await;
+    let mut taken = letter(&rig, &other, &question(false));
+    let id = first.head.request_id;
+    taken.head.request_id = id;
+    taken.head.pay_commit = pay_commitment(&other.address, 0, id, None, &taken.blind);
+    let refused = send(&rig, &other, &sealed(&taken)).await;
+    assert_eq!((refused.status, refused.code().as_str()), (400, "invalid_sealed_request"));
+    let body: Value = serde_json::from_slice(&refused.bytes).expect("a clear error");
+    assert_eq!(body["error"].get("metadata"), None, "{body}");
+    assert!(!body.to_string().contains(&id.to_string()), "{body}");
+
+    let free = letter(&rig, &other, &question(false));
+    assert_eq!(send(&rig, &other, &sealed(&free)).await.status, 200);
+    for payer in [&payer, &other] {
+        Rig::assert_charged(&rig.balance(payer).await, CHARGE);
+    }
+    rig.assert_ledger_clean().await;
+}
+
 /// A refusal of what the worker has read is for the client alone.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refusal_of_the_content_is_sealed_too() {

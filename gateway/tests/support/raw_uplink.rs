@@ -84,7 +84,11 @@ pub(crate) async fn connect(
     address: SocketAddr,
     config: ClientConfig,
 ) -> std::io::Result<RawUplink> {
-    let stream = TcpStream::connect(address).await.expect("the port is open");
+    secure(TcpStream::connect(address).await.expect("the port is open"), config).await
+}
+
+/// TLS over a connection that is there.
+pub(crate) async fn secure(stream: TcpStream, config: ClientConfig) -> std::io::Result<RawUplink> {
     let name = ServerName::try_from("gateway").expect("a plain word");
     TlsConnector::from(Arc::new(config)).connect(name, stream).await
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use cocoon_attest::policy::Mode;
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
 use super::Problem;
@@ -47,7 +48,7 @@ impl<'de> Deserialize<'de> for RawEngines {
 impl RawEngines {
     /// Every problem of every engine. Names that only a model's files tell are compared when the
     /// engines start.
-    pub(super) fn check(&self, problems: &mut Vec<Problem>) {
+    pub(super) fn check(&self, mode: Mode, problems: &mut Vec<Problem>) {
         if !(1..=ENGINES_MAX).contains(&self.0.len()) {
             problems.push(Problem::Engine(format!("there must be 1 to {ENGINES_MAX} of them")));
         }
@@ -59,6 +60,11 @@ impl RawEngines {
                 String::new()
             };
             if let Err(problem) = engine.check() {
+                problems.push(Problem::Engine(format!("{place}{problem}")));
+            }
+            if mode == Mode::Production
+                && let Err(problem) = engine.check_production()
+            {
                 problems.push(Problem::Engine(format!("{place}{problem}")));
             }
             if let Some(name) = engine.name()

@@ -45,6 +45,9 @@ impl RawEvidence {
             problems.push(Problem::Gpus);
         }
         self.check_fields(problems);
+        if mode == Mode::Production {
+            self.check_places(problems);
+        }
         match self.kind.as_str() {
             "tdx" => self.tdx(problems),
             "snp" => Some(self.snp()),
@@ -79,6 +82,19 @@ impl RawEvidence {
         ] {
             if is_set && !is_fitting && (is_hardware || is_software) {
                 problems.push(Problem::EvidenceField { field, kind: self.kind.clone() });
+            }
+        }
+    }
+
+    /// In production, evidence comes from the kernel and from nowhere else.
+    fn check_places(&self, problems: &mut Vec<Problem>) {
+        for (field, named, usual) in [
+            ("tsm_reports", &self.tsm_reports, TSM_REPORTS),
+            ("tdx_measurements", &self.tdx_measurements, TDX_MEASUREMENTS),
+            ("pci_devices", &self.pci_devices, PCI_DEVICES),
+        ] {
+            if named.as_ref().is_some_and(|named| named.as_os_str() != usual) {
+                problems.push(Problem::EvidencePlace { field, usual });
             }
         }
     }

@@ -58,7 +58,7 @@ impl RawConfig {
         if payee.is_err() {
             problems.push(Problem::Payee);
         }
-        self.engine.check(&mut problems);
+        self.engine.check(self.mode, &mut problems);
         let limits = self.limits.check(&mut problems);
         let evidence = self.evidence.check(self.mode, &mut problems);
         let admin_listen = self.admin.as_ref().map(|admin| admin.listen.parse::<SocketAddr>());
@@ -110,7 +110,8 @@ pub(super) struct RawModels {
 impl RawModels {
     pub(super) fn check(self) -> Result<Vec<EngineConfig>, Vec<Problem>> {
         let mut problems = Vec::new();
-        self.engine.check(&mut problems);
+        // Which mode there will be is not known here; what `serve` refuses has no lease anyhow.
+        self.engine.check(Mode::Development, &mut problems);
         if !problems.is_empty() {
             return Err(problems);
         }

@@ -116,6 +116,31 @@ fn hardware_is_taken_in_every_mode_and_its_settings_are_checked() {
 }
 
 #[test]
+fn production_takes_nothing_that_decides_what_runs() {
+    let evidence = "kind = 'tdx'\ntdx_collateral = '/etc/c'\ntsm_reports = '/tmp/r'\n\
+         tdx_measurements = '/tmp/m'\npci_devices = '/tmp/p'";
+    let engine = "[engine]\nkind = 'mistralrs'\nengine_bin = '/tmp/engine'";
+    let development = text(evidence).replace("[engine]\n        kind = \"scripted\"", engine);
+    assert!(Config::parse(&development).is_ok());
+    let refusal = refusal(&development.replace("development", "production"));
+    for part in [
+        "engine: engine_bin is for mode = \"development\"",
+        "takes no evidence.tsm_reports but /sys/kernel/config/tsm/report",
+        "takes no evidence.tdx_measurements but /sys/devices/virtual/misc/tdx_guest/measurements",
+        "takes no evidence.pci_devices but /sys/bus/pci/devices",
+    ] {
+        assert!(refusal.contains(part), "{part:?} is not in {refusal:?}");
+    }
+    let usual = development
+        .replace("/tmp/r", "/sys/kernel/config/tsm/report")
+        .replace("/tmp/m", "/sys/devices/virtual/misc/tdx_guest/measurements")
+        .replace("/tmp/p", "/sys/bus/pci/devices");
+    let own = std::env::current_exe().unwrap().with_file_name("cocoon-engine");
+    let usual = usual.replace("/tmp/engine", &own.display().to_string());
+    assert!(Config::parse(&usual.replace("development", "production")).is_ok());
+}
+
+#[test]
 fn engines_are_read_before_there_is_a_gateway() {
     let engines = super::parse_engines("data_dir = 'data'\n[engine]\nkind = 'mistralrs'").unwrap();
     assert_eq!(engines[0].name().unwrap().as_str(), "tiny-demo");

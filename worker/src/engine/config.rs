@@ -30,7 +30,8 @@ pub struct MistralrsConfig {
     pub model: String,
     /// The public name; without it `tiny-demo`, `tiny-embed`, the folder's name or the hub's.
     pub name: Option<ModelName>,
-    /// The child's program; without it `cocoon-engine` beside the worker's own.
+    /// The child's program; without it `cocoon-engine` beside the worker's own. Another one is for
+    /// development, and its hash is in the manifest: see `EngineConfig::check_production`.
     pub engine_bin: Option<PathBuf>,
     /// Where the demo model is unpacked and others are downloaded to;
     /// `EngineConfig::in_data_dir` fills it in.
@@ -201,6 +202,17 @@ impl EngineConfig {
             problems.push(format!("queue_timeout_ms must be at most {QUEUE_TIMEOUT_MS_MAX}"));
         }
         if problems.is_empty() { Ok(()) } else { Err(problems.join("; ")) }
+    }
+
+    /// Refuses what would put a program of the file's choice where policies expect the image's.
+    pub fn check_production(&self) -> Result<(), String> {
+        let Self::Mistralrs(MistralrsConfig { engine_bin: Some(program), .. }) = self else {
+            return Ok(());
+        };
+        match super::mistralrs::own_program() {
+            Ok(own) if *program == own => Ok(()),
+            _ => Err("engine_bin is for mode = \"development\"".to_owned()),
+        }
     }
 
     /// Jobs that may wait in front of the engine.

@@ -15,6 +15,11 @@
 //!
 //! Nothing is remembered between two runs: a digest that was kept on a disk would vouch for what
 //! that disk's owner has put there since.
+//!
+//! For the same reason the files are read again, and compared, before an engine's child is started
+//! anew. The first child loads its model right after the files were hashed. Between hash and load
+//! there is a moment in both cases, so on a confidential guest the folder belongs where nobody
+//! outside can write: on memory (tmpfs) or under dm-verity.
 
 mod files;
 #[cfg(test)]
@@ -28,6 +33,7 @@ use sha2::{Digest, Sha256};
 
 pub use files::ManifestError;
 use files::ManifestFile;
+pub(super) use files::sha256;
 
 const SCHEMA: &str = "cocoon/model/v1";
 

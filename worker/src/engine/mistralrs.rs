@@ -7,12 +7,14 @@
 //!
 //! Invariants: a job's permit is held until the child has said that the job is over, so that the
 //! engine never holds more jobs than permits; a child that dies ends its jobs with `Crashed`; the
-//! child dies with this process (stdin ends) and with its supervisor (killed on drop).
+//! child dies with this process (stdin ends) and with its supervisor (killed on drop); no child is
+//! started anew from files that are not those of the manifest: then the worker drains and ends,
+//! and its lease with it.
 
 mod link;
 mod supervisor;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,10 +25,10 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use self::link::Link;
-use self::supervisor::Supervisor;
+use self::supervisor::{Stopped, Supervisor};
 use super::admission::{Admission, Place};
 use super::config::MistralrsConfig;
-use super::manifest::{EngineSettings, Manifest};
+use super::manifest::{self, EngineSettings, Manifest, ManifestError};
 use super::{
     Engine, EngineError, EngineEvent, EngineLoad, EngineStartError, Generation, Input, Job,
     ModelCard, ModelManifest, check_job, demo, hub,
@@ -66,21 +68,24 @@ impl Mistralrs {
         clock: Arc<dyn Clock>,
     ) -> Result<Self, EngineStartError> {
         let source = source(config).await?;
+        let program = program(config)?;
+        // A program that is not there at all is the configuration's fault.
+        supervisor::probe(&program)?;
         let manifest_digest = read_manifest(config, &source).await?.digest();
         let Source { folder, name, owned_by, is_demo } = source;
         let (publish, mut state) = watch::channel(State::Starting);
         let give_up = CancellationToken::new();
         let supervisor = Supervisor {
-            program: program(config)?,
+            program,
             folder,
+            manifest_digest,
             config: config.clone(),
             state: publish,
             clock,
             give_up: give_up.clone(),
         };
-        // A first failure to run the program at all is the configuration's fault.
-        supervisor.probe()?;
         let soft = lifecycle.soft().clone();
+        let ending = soft.clone();
         let (admit, admitted) = oneshot::channel::<Arc<Admission>>();
         let drained = async move {
             soft.cancelled().await;
@@ -91,7 +96,11 @@ impl Mistralrs {
         };
         lifecycle.spawn("engine.supervisor", async move {
             tokio::select! {
-                () = supervisor.run() => {}
+                stopped = supervisor.run() => match stopped {
+                    Stopped::GivenUp => {}
+                    // What the lease says of the model is no longer so.
+                    Stopped::ModelChanged => ending.cancel(),
+                },
                 () = drained => {}
             }
         });
@@ -194,13 +203,20 @@ async fn read_manifest(
     config: &MistralrsConfig,
     source: &Source,
 ) -> Result<Manifest, EngineStartError> {
-    let folder = source.folder.clone();
+    let (config, folder) = (config.clone(), source.folder.clone());
+    let read = tokio::task::spawn_blocking(move || manifest_of(&config, &folder));
+    Ok(read.await.map_err(|_| EngineStartError::NotReady)??)
+}
+
+/// Reads every file. A program of the configuration's own, which only development has, counts too.
+fn manifest_of(config: &MistralrsConfig, folder: &Path) -> Result<Manifest, ManifestError> {
+    let program = config.engine_bin.as_deref().map(manifest::sha256).transpose()?;
     let settings = EngineSettings::of(LIBRARY)
         .with("cocoon_engine", env!("CARGO_PKG_VERSION"))
         .with("prefix_cache", "off")
-        .with_some("context_length", config.context_length);
-    let read = tokio::task::spawn_blocking(move || Manifest::of_folder(&folder, &settings));
-    Ok(read.await.map_err(|_| EngineStartError::NotReady)??)
+        .with_some("context_length", config.context_length)
+        .with_some("engine_bin_sha256", program.as_deref());
+    Manifest::of_folder(folder, &settings)
 }
 
 /// Where a model came from.
@@ -242,10 +258,7 @@ async fn source(config: &MistralrsConfig) -> Result<Source, EngineStartError> {
     Ok(Source { folder, name, owned_by, is_demo: false })
 }
 
-fn public_name(
-    config: &MistralrsConfig,
-    folder: &std::path::Path,
-) -> Result<ModelName, EngineStartError> {
+fn public_name(config: &MistralrsConfig, folder: &Path) -> Result<ModelName, EngineStartError> {
     if let Some(name) = &config.name {
         return Ok(name.clone());
     }
@@ -260,7 +273,11 @@ fn program(config: &MistralrsConfig) -> Result<PathBuf, EngineStartError> {
     if let Some(program) = &config.engine_bin {
         return Ok(program.clone());
     }
-    let own = std::env::current_exe();
-    let own = own.map_err(|source| EngineStartError::Program { path: PathBuf::new(), source })?;
+    own_program().map_err(|source| EngineStartError::Program { path: PathBuf::new(), source })
+}
+
+/// `cocoon-engine` beside the worker's own program.
+pub(super) fn own_program() -> std::io::Result<PathBuf> {
+    let own = std::env::current_exe()?;
     Ok(own.with_file_name(format!("cocoon-engine{}", std::env::consts::EXE_SUFFIX)))
 }

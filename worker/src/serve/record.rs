@@ -141,7 +141,9 @@ impl Record {
     pub(super) fn bounded(&self, usage: Usage) -> Usage {
         if usage.prompt > self.head.terms.max_prompt_tokens {
             // Longer prompts are refused; of this one the engine has said less, or nothing, before.
-            tracing::warn!("the engine counts more prompt tokens than the terms allow: they are not billed");
+            tracing::warn!(
+                "the engine counts more prompt tokens than the terms allow: they are not billed"
+            );
             metrics::counter!("cocoon_worker_prompts_cut_total").increment(1);
         }
         let prompt = usage.prompt.min(self.head.terms.max_prompt_tokens);

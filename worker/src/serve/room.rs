@@ -103,7 +103,7 @@ mod tests {
             assert!(room(1, false, false, prompts).check_unread().is_ok());
         }
         // Ten bytes, and what a template adds: less than twelve contexts.
-        let twelve = format!("[{}]", vec!["[1]"; 12].join(","));
+        let twelve = format!("[{}]", ["[1]"; 12].join(","));
         assert!(room(1033, true, false, &twelve).check_unread().is_err());
         assert!(room(1034, true, false, &twelve).check_unread().is_ok());
     }

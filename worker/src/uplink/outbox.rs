@@ -24,13 +24,15 @@ use cocoon_primitives::RequestId;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use journal::Journal;
+use journal::{Journal, sync_folder};
 
 /// Receipts kept at most.
 pub const RECEIPTS_MAX: usize = 10_000;
 
 /// Receipts of this time share one wait for the disk.
 const SYNC_INTERVAL: Duration = Duration::from_millis(50);
+/// Between two attempts at a file that does not reach the disk.
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The receipts of one worker, whatever connection they leave by.
 #[derive(Debug, Default)]
@@ -65,9 +67,16 @@ impl ReceiptOutbox {
         let (journal, receipts) = Journal::open(folder, name)?;
         let outbox = Self::new();
         let mut state = outbox.state();
+        let mut dropped = 0_usize;
         for receipt in receipts {
             let core = ReceiptCore::decode(&receipt.core).map_err(io::Error::other)?;
-            state.insert(core.request_id, receipt);
+            dropped += usize::from(state.insert(core.request_id, receipt).is_some());
+        }
+        if dropped > 0 {
+            tracing::warn!(
+                dropped,
+                "the outbox is full: the {dropped} oldest receipts were dropped"
+            );
         }
         let waiting = state.receipts.len();
         if waiting > 0 {
@@ -143,6 +152,9 @@ impl ReceiptOutbox {
             let synced = tokio::task::spawn_blocking(move || outbox.sync()).await;
             if let Ok(Err(error)) = synced {
                 tracing::error!(%error, "the outbox's file does not reach the disk");
+                // Tried again, also where nothing else comes.
+                drop(tokio::time::timeout(RETRY_INTERVAL, soft.cancelled()).await);
+                self.written.notify_one();
             }
         }
     }
@@ -150,10 +162,12 @@ impl ReceiptOutbox {
     /// One round of [`Self::keep`]. The lock is not held while the disk is waited for.
     fn sync(&self) -> io::Result<()> {
         let dirty = self.state().journal.as_mut().and_then(Journal::take_dirty);
-        if let Some(file) = dirty {
-            file?.sync_data()?;
-        }
+        let synced = dirty.map_or(Ok(()), |file| file?.sync_data());
         let mut state = self.state();
+        if let (Err(error), Some(journal)) = (synced, state.journal.as_mut()) {
+            tracing::error!(%error, "the outbox's file does not reach the disk: it is written anew");
+            journal.distrust();
+        }
         let live = state.bytes;
         let Some(journal) = state.journal.as_mut().filter(|journal| journal.wants_rewrite(live))
         else {
@@ -166,7 +180,14 @@ impl ReceiptOutbox {
         let rewritten = rewrite.write(receipts.iter().map(|receipt| &**receipt));
         let mut state = self.state();
         let Some(journal) = state.journal.as_mut() else { return Ok(()) };
-        journal.end_rewrite(rewritten)
+        let folder = journal.end_rewrite(rewritten)?;
+        drop(state);
+        // Until then a power loss may bring the old file back.
+        sync_folder(&folder).inspect_err(|_| {
+            if let Some(journal) = self.state().journal.as_mut() {
+                journal.distrust();
+            }
+        })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

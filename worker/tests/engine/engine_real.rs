@@ -53,7 +53,9 @@ pub(crate) async fn demo(more: &str) -> (Running, TempDir) {
 
 /// The manifest of the model in a folder, as `cocoon-worker manifest` tells it.
 pub(crate) async fn manifest(folder: &Path) -> Manifest {
-    let text = format!("kind = 'mistralrs'\nmodel = '{}'", folder.display());
+    let (program, folder) = (engine_bin(), folder.display());
+    let program = program.display();
+    let text = format!("kind = 'mistralrs'\nmodel = '{folder}'\nengine_bin = '{program}'");
     let config: EngineConfig = toml::from_str(&text).expect("a valid engine");
     engine::manifest(&config).await.expect("a folder of a model").manifest
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::middleware::{from_fn, map_response};
+use axum::middleware::{from_fn_with_state, map_response};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use bytes::Bytes;
@@ -23,11 +23,11 @@ use serde_json::{Value, json};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
-use super::exchange::{Asked, Sealed, model_of};
-use super::gateway::passed;
+use super::exchange::{Asked, model_of};
 use super::problem::{Problem, Told};
-use super::relay::{Opening, Relay};
+use super::relay::Opening;
 use super::roster::is_fatal;
+use super::send::{Begun, Payer, send};
 use super::{Proxy, guard};
 use crate::error::CliError;
 use crate::trust::TrustError;
@@ -37,8 +37,6 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 /// The body budget is counted in these.
 const MIB: usize = 1 << 20;
 const KEY_BYTES_MAX: usize = 4096;
-/// A stale key is repaired once: after that somebody has to look.
-const SEALS_MAX: u8 = 2;
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const ASSURANCE: HeaderName = HeaderName::from_static("cocoon-assurance");
@@ -48,7 +46,7 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const DROPPED_TOOLS: HeaderName = HeaderName::from_static("cocoon-dropped-tools");
 
 pub(super) fn router(proxy: Arc<Proxy>) -> Router {
-    let is_local = proxy.is_local;
+    let listens = proxy.listens;
     let mut routes = Router::new()
         .route("/health", get(health))
         .route("/v1/models", get(models))
@@ -63,10 +61,7 @@ pub(super) fn router(proxy: Arc<Proxy>) -> Router {
     }
     let routes = routes.fallback(unsealable).method_not_allowed_fallback(unsealable);
     let routes = routes.with_state(proxy);
-    let routes = match is_local {
-        true => routes.layer(from_fn(guard::local)),
-        false => routes.layer(from_fn(guard::open)),
-    };
+    let routes = routes.layer(from_fn_with_state(listens, guard::check));
     routes.layer(map_response(named))
 }
 
@@ -113,10 +108,10 @@ async fn models(State(proxy): State<Arc<Proxy>>, request: Request) -> Result<Res
     let mut answer: Value = serde_json::from_slice(&answer)
         .map_err(|_| Problem::Shape("its list of models is unreadable"))?;
     match answer.get_mut("data").and_then(Value::as_array_mut) {
-        None => annotate(&proxy, &mut answer).await,
+        None => annotate(&proxy, &mut answer),
         Some(models) => {
             for model in models {
-                annotate(&proxy, model).await;
+                annotate(&proxy, model);
             }
         }
     }
@@ -144,10 +139,10 @@ fn climbs(path: &str) -> bool {
     })
 }
 
-async fn annotate(proxy: &Proxy, model: &mut Value) {
+fn annotate(proxy: &Proxy, model: &mut Value) {
     let name = model.get("id").and_then(Value::as_str).and_then(|id| id.parse().ok());
     let Some(name) = name else { return };
-    let admitted = proxy.roster.count(&name).await;
+    let admitted = proxy.roster.count(&name);
     if let Some(cocoon) = model.get_mut("cocoon").and_then(Value::as_object_mut) {
         cocoon.insert("admitted_workers".into(), admitted.into());
         cocoon.insert("sealed".into(), true.into());
@@ -161,6 +156,7 @@ async fn answer(
 ) -> Result<Response, Problem> {
     proxy.settlement.latch.check()?;
     let key = proxy.key(request.headers())?;
+    guard::check_json(request.headers())?;
     let idempotency = request.headers().get(IDEMPOTENCY_KEY).cloned();
     let permit = proxy.requests.clone().try_acquire_owned().map_err(|_| Problem::Busy)?;
     let (body, room) = read(&proxy, request).await?;
@@ -168,41 +164,28 @@ async fn answer(
     let wallet = proxy.accounts.wallet(&proxy.gateway, &key).await?;
     let offer = proxy.accounts.offer(&proxy.gateway, &key, &model).await?;
     let asked = Asked::read(endpoint, body, &offer, proxy.max_price, Arc::new(room))?;
-    let mut seals = 0;
-    let (response, exchange, opener) = loop {
-        let workers = proxy.roster.pick(&asked.model, proxy.workers_max).await;
-        let workers = workers.map_err(|error| untrusted(&proxy, error))?;
-        let request_id = asked.request_id(&key, idempotency.as_ref(), seals)?;
-        let sealed = asked.seal(request_id, &key, wallet, workers).await?;
-        let Sealed { exchange, headers, answer } = sealed;
-        seals += 1;
-        let body = exchange.sealed.clone();
-        match proxy.gateway.ask(endpoint, &key, headers, body).await {
-            Ok(response) => break (response, exchange, answer.opener()),
-            Err(problem) if problem.is_stale_key() && seals < SEALS_MAX => {
-                proxy.roster.forget().await;
-            }
-            Err(problem) => return Err(problem),
-        }
-    };
-    let mut headers = passed(response.headers());
-    let request_id = exchange.head.request_id;
-    let mut relay = Relay::new(Arc::clone(&proxy), exchange, response, opener);
-    let (head, worker) = match relay.open().await? {
+    let idempotency = idempotency.map(|value| asked.idempotency(&key, &value));
+    let payer = Payer { key: &key, wallet, idempotency };
+    let Begun { relay, opening, mut headers, exchange } =
+        send(&proxy, &asked, &payer, untrusted).await?;
+    let (head, worker) = match opening {
         Opening::Answer { head, worker } => (head, worker),
         Opening::Refusal(refusal) => return Err(refused(&refusal, headers)),
     };
-    headers.extend(proven(&request_id.to_string(), &worker));
+    headers.extend(proven(&exchange.head.request_id.to_string(), &worker));
     let content_type = HeaderValue::try_from(head.content_type)
         .map_err(|_| Problem::Shape("its content type is none"))?;
     headers.insert(CONTENT_TYPE, content_type);
     let dropped = head.dropped_tools.and_then(|tools| HeaderValue::try_from(tools).ok());
     headers.extend(dropped.map(|tools| (DROPPED_TOOLS, tools)));
     let body = match asked.is_stream {
-        true => relay.stream(),
-        false => Body::from(relay.whole().await?),
+        true => held(relay.stream(), permit),
+        false => {
+            let (body, room) = relay.whole().await?;
+            held(Body::from(body), (permit, room))
+        }
     };
-    let mut response = Response::new(held(body, permit));
+    let mut response = Response::new(body);
     *response.status_mut() = StatusCode::from_u16(head.status)
         .ok()
         .filter(StatusCode::is_success)

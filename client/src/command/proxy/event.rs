@@ -80,7 +80,8 @@ impl Event<'_> {
                 assurance,
                 answer_checked,
             } => {
-                let but = if *answer_checked { "" } else { ", but for the answer, which broke off" };
+                let but =
+                    if *answer_checked { "" } else { ", but for the answer, which broke off" };
                 format!(
                     "{request_id} verified{but}: {prompt_tokens} + {completion_tokens} tokens, {}, \
                      {assurance}",

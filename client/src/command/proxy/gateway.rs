@@ -7,7 +7,7 @@ use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_A
 use http::{HeaderMap, StatusCode};
 use reqwest::{Client, Response, Url};
 
-use super::problem::{Problem, Told};
+use super::problem::{Problem, Told, WORDLESS};
 
 /// Answers to plain questions.
 const ANSWER_BYTES_MAX: usize = 16 << 20;
@@ -109,7 +109,7 @@ async fn refusal(response: Response) -> Problem {
     };
     let body = serde_json::from_slice(&body).unwrap_or_else(|_| {
         let reason = status.canonical_reason().unwrap_or("no reason given");
-        ErrorBody::new(kind::SERVER, reason).code("gateway_error")
+        ErrorBody::new(kind::SERVER, reason).code(WORDLESS)
     });
     Problem::Told(Box::new(Told { status, headers, body }))
 }

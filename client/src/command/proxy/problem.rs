@@ -10,6 +10,8 @@ use crate::trust::Doubt;
 
 /// `error.type` where something that has to be proven is not.
 const VERIFICATION: &str = "cocoon_verification_error";
+/// `error.code` where a refusal has no words of the gateway's.
+pub(super) const WORDLESS: &str = "gateway_error";
 /// OpenAI's clients try again on most 5xx; where that cannot help they are told so.
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 
@@ -56,6 +58,14 @@ pub(super) struct Told {
     pub(super) body: ErrorBody,
 }
 
+impl Told {
+    /// Whether something between here and the gateway said it, which does not know what the gateway
+    /// did.
+    fn is_somebody_else_s(&self) -> bool {
+        self.body.error.code.as_deref() == Some(WORDLESS)
+    }
+}
+
 impl Problem {
     /// Whether the answer says that no worker could open the request: its keys are stale.
     pub(super) fn is_stale_key(&self) -> bool {
@@ -73,12 +83,6 @@ impl Problem {
         matches!(self, Self::Unreachable)
     }
 
-    /// Whether the gateway said that nobody could answer now.
-    pub(super) fn is_overloaded(&self) -> bool {
-        let overloaded = [StatusCode::BAD_GATEWAY, StatusCode::SERVICE_UNAVAILABLE];
-        matches!(self, Self::Told(told) if overloaded.contains(&told.status))
-    }
-
     /// Whether the gateway refused the request itself. A conflict is about an earlier one that had
     /// the same id.
     pub(super) fn is_client_error(&self) -> bool {
@@ -86,16 +90,17 @@ impl Problem {
             && told.status != StatusCode::CONFLICT)
     }
 
-    /// Whether the gateway said that no worker answered: then there is nothing to charge.
+    /// Whether the gateway said that no answer was made: then there is nothing to charge.
     pub(super) fn says_uncharged(&self) -> bool {
-        self.is_stale_key() || self.is_overloaded()
+        let is_failure = |told: &Told| told.status.is_server_error() && !told.is_somebody_else_s();
+        self.is_stale_key() || matches!(self, Self::Told(told) if is_failure(told))
     }
 
     /// Whether an answer may have been made that did not come.
     pub(super) fn may_have_run(&self) -> bool {
         match self {
             Self::Lost | Self::Doubt(_) | Self::Shape(_) => true,
-            Self::Told(told) => told.status.is_server_error(),
+            Self::Told(told) => told.status.is_server_error() && told.is_somebody_else_s(),
             _ => false,
         }
     }
@@ -134,10 +139,7 @@ impl Problem {
     /// A verification error stays one however often it is asked, and an answer that is lost here
     /// was charged.
     fn is_lasting(&self) -> bool {
-        matches!(
-            self,
-            Self::Doubt(_) | Self::Unsealable { .. } | Self::Foreign(_) | Self::NoRoom
-        )
+        matches!(self, Self::Doubt(_) | Self::Unsealable { .. } | Self::Foreign(_) | Self::NoRoom)
     }
 }
 

@@ -18,10 +18,14 @@ use super::Proxy;
 use super::exchange::Exchange;
 use super::judge::{End, Seen};
 use super::problem::Problem;
+use super::room::Room;
+use super::send::{settle, watch};
 use super::usage::{ToldUsage, UsageWatch, of_json};
 use crate::trust::Doubt;
 use crate::trust::worker::Admitted;
 
+/// What a worker writes in one frame, and some more.
+const FRAME_BYTES_MAX: usize = (1 << 20) + (1 << 10);
 /// An answer in one piece, at most.
 const WHOLE_BYTES_MAX: usize = 64 << 20;
 /// How long the connection's end is waited for behind the last frame, so that it can be used again.
@@ -37,8 +41,9 @@ pub(super) struct Relay {
     watch: UsageWatch,
     told: Option<ToldUsage>,
     end: End,
-    /// Whose receipt is asked for in the end; nobody's where the request was refused.
     worker: Option<Admitted>,
+    /// A worker refused the request: then nobody may charge it, another worker neither.
+    is_refused: bool,
 }
 
 /// How an answer begins.
@@ -65,12 +70,13 @@ impl Relay {
             proxy,
             exchange,
             response,
-            opener,
+            opener: opener.with_frame_max(FRAME_BYTES_MAX),
             frames: Commitment::new(),
             watch: UsageWatch::new(),
             told: None,
-            end: End::Cut,
+            end: End::Left,
             worker: None,
+            is_refused: false,
         }
     }
 
@@ -81,6 +87,7 @@ impl Relay {
         match frame.kind {
             FrameKind::Error => {
                 let refusal = SealedRefusal::from_json(&frame.data).ok_or_else(unreadable)?;
+                self.is_refused = true;
                 Ok(Opening::Refusal(refusal))
             }
             FrameKind::Head => {
@@ -96,17 +103,19 @@ impl Relay {
         }
     }
 
-    /// The rest of the answer in one piece.
-    pub(super) async fn whole(mut self) -> Result<Bytes, Problem> {
+    /// The rest of the answer in one piece, and the room that it takes.
+    pub(super) async fn whole(mut self) -> Result<(Bytes, Room), Problem> {
         let mut body = Vec::new();
+        let mut room = Room::new(&self.proxy.answers);
         while let Some(data) = self.data().await.map_err(|stop| self.stopped(&stop))? {
             if body.len().saturating_add(data.len()) > WHOLE_BYTES_MAX {
                 return Err(Problem::Shape("it is too long"));
             }
+            room.cover(body.len().saturating_add(data.len())).await?;
             body.extend_from_slice(&data);
         }
         self.told = of_json(&body);
-        Ok(body.into())
+        Ok((body.into(), room))
     }
 
     /// The rest of the answer, opened as it is read.
@@ -162,6 +171,7 @@ impl Relay {
     fn stopped(&mut self, stop: &Break) -> Problem {
         match stop {
             Break::Cut => {
+                self.end = End::Cut;
                 let reason = "the answer was cut off before its last frame";
                 Doubt::new("answer_truncated", reason).into()
             }
@@ -180,19 +190,13 @@ impl Relay {
 impl Drop for Relay {
     /// Also where the client left: what was generated until then is charged, and has a receipt.
     fn drop(&mut self) {
-        let Some(worker) = self.worker.take() else { return };
-        // Where the runtime itself ends, nobody is left to ask.
-        if tokio::runtime::Handle::try_current().is_err() {
-            return;
+        if self.is_refused {
+            return watch(&self.proxy, &self.exchange);
         }
-        let (frames, usage, end) = (self.frames.clone(), self.told, self.end);
+        let (worker, frames, end) = (self.worker.take(), self.frames.clone(), self.end);
         // Of a stream that was left in the middle, the last usage may be any.
-        let usage = usage.filter(|_| end == End::Whole);
-        let (proxy, exchange) = (Arc::clone(&self.proxy), Arc::clone(&self.exchange));
-        self.proxy.lifecycle.spawn("receipt", async move {
-            let key = proxy.roster.gateway_key().await;
-            let seen = Seen { worker, frames, usage, end };
-            proxy.settlement.settle(&exchange, &seen, key).await;
-        });
+        let usage = self.told.filter(|_| end == End::Whole);
+        let seen = Seen { worker, frames, usage, end };
+        settle(&self.proxy, Arc::clone(&self.exchange), seen);
     }
 }

@@ -87,7 +87,7 @@ pub(super) async fn send(
 /// What a failure means for a repeat of the same request.
 fn after(attempt: Option<Attempt>, problem: &Problem) {
     let Some(attempt) = attempt else { return };
-    if problem.is_stale_key() || problem.is_overloaded() {
+    if problem.says_uncharged() {
         attempt.failed();
     } else if problem.is_unsent() || problem.is_client_error() {
         attempt.unused();
@@ -116,14 +116,7 @@ impl Sent {
     fn refused(mut self, problem: &Problem) {
         let Some(exchange) = self.exchange.take() else { return };
         if problem.says_uncharged() {
-            let proxy = Arc::clone(&self.proxy);
-            let (key, request_id) = (exchange.key.clone(), exchange.head.request_id);
-            // Its body is not held any longer.
-            drop(exchange);
-            self.proxy.lifecycle.spawn("uncharged", async move {
-                let soft = proxy.lifecycle.soft().clone();
-                proxy.settlement.watch(&key, request_id, &soft).await;
-            });
+            watch(&self.proxy, &exchange);
         } else if problem.may_have_run() {
             settle(&self.proxy, exchange, Seen::nothing(End::Cut));
         }
@@ -136,6 +129,19 @@ impl Drop for Sent {
             settle(&self.proxy, exchange, Seen::nothing(End::Left));
         }
     }
+}
+
+/// Looks whether a request is charged that was said to have failed. Its body is not held for that.
+pub(super) fn watch(proxy: &Arc<Proxy>, exchange: &Exchange) {
+    if tokio::runtime::Handle::try_current().is_err() {
+        return;
+    }
+    let (key, request_id) = (exchange.key.clone(), exchange.head.request_id);
+    let watching = Arc::clone(proxy);
+    proxy.lifecycle.spawn("uncharged", async move {
+        let soft = watching.lifecycle.soft().clone();
+        watching.settlement.watch(&key, request_id, &soft).await;
+    });
 }
 
 /// Asks for the receipt of what was seen, beside everything else.

@@ -19,7 +19,8 @@ const FILES_MAX: usize = 100_000;
 
 #[derive(Debug, Args)]
 pub(crate) struct AuditArgs {
-    /// The folder: every file in it that ends in .json is a receipt
+    /// The folder: every file in it that ends in .json is a receipt, but for those that end in
+    /// .refused.json, which the proxy did not take
     folder: PathBuf,
     /// The gateway's receipt key, in hex; without it any gateway's signature counts
     #[arg(long, value_name = "HEX")]
@@ -91,7 +92,8 @@ fn receipts(folder: &Path) -> Result<Vec<PathBuf>, CliError> {
     let mut paths = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(failed)? {
         let path = entry.map_err(failed)?.path();
-        if path.extension().is_none_or(|end| end != "json") {
+        let name = path.file_name().unwrap_or_default().as_encoded_bytes();
+        if !name.ends_with(b".json") || name.ends_with(b".refused.json") {
             continue;
         }
         if paths.len() == FILES_MAX {

@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::{Path, Query, State};
@@ -32,6 +33,7 @@ use cocoon_seal::{AnswerHead, FrameKind, Head, KeyPair, SealKeys, headers};
 use futures_util::stream;
 use serde_json::{Value, json};
 use sha2::Digest as _;
+use tokio::sync::Notify;
 
 use crate::receipt::{countersigned, gateway_key};
 
@@ -51,6 +53,24 @@ pub(crate) enum Fault {
     Tampered,
     /// The last frame never comes.
     Truncated,
+    /// Nor does a receipt.
+    TruncatedUnsigned,
+    /// No frame comes.
+    Silent,
+    /// The connection breaks before an answer begins.
+    Lost,
+    /// No answer begins.
+    Hangs,
+    /// A frame is wider than workers write them.
+    Wide,
+    /// Nobody answers now.
+    Busy,
+    /// That is what is said.
+    BusyCharged,
+    /// The key was revoked before the receipt was asked for.
+    Revoked,
+    /// Something in front of the gateway has no receipts.
+    NoRoute,
     /// The receipt counts other tokens than the answer says.
     Overcount,
     /// The receipt is of another answer.
@@ -64,12 +84,20 @@ pub(crate) enum Fault {
     StaleKey,
     /// It changes with every request.
     AlwaysStale,
+    /// Like the first, and the request that nobody could open is charged.
+    StaleCharged,
     /// The worker refuses after it has opened the request.
     Refuses,
+    /// And another one is paid.
+    RefusesCharged,
     /// The answer is not sealed.
     Clear,
     /// The worker answers no nonce of a client's.
     NotAlive,
+    /// It answers with another key for receipts.
+    OtherLife,
+    /// The log's head is of long ago.
+    OldLog,
     /// The listed key is not the one in the evidence.
     OtherKey,
     /// The log has no entry of the worker.
@@ -101,6 +129,8 @@ pub(crate) struct Fake {
     lab: Lab,
     policy: Policy,
     inner: Mutex<Inner>,
+    /// Tells of a request that hangs.
+    hanging: Notify,
 }
 
 pub(crate) type Shared = Arc<Fake>;
@@ -189,7 +219,7 @@ impl Fake {
             record: Record::Policy { policy: policy_text().into() },
         });
         inner.log_lease();
-        Arc::new(Self { lab, policy, inner: Mutex::new(inner) })
+        Arc::new(Self { lab, policy, inner: Mutex::new(inner), hanging: Notify::new() })
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -205,6 +235,31 @@ impl Fake {
         self.inner().asked
     }
 
+    pub(crate) async fn hangs(&self) {
+        self.hanging.notified().await;
+    }
+
+    /// What comes where no worker gets the request, or so it seems.
+    async fn unanswered(&self, head: &Head, body: &[u8], blind: &[u8; 32]) -> Option<Response> {
+        let fault = self.inner().fault;
+        if let Fault::BusyCharged | Fault::Silent | Fault::Lost | Fault::Hangs = fault {
+            self.inner().charge(head, body, &[b"lost".to_vec()], blind);
+        }
+        match fault {
+            Fault::Silent => Some(sealed(StatusCode::OK, Vec::new())),
+            // Ends the connection's task, and with it the connection.
+            Fault::Lost => std::panic::resume_unwind(Box::new(())),
+            Fault::Hangs => {
+                self.hanging.notify_one();
+                std::future::pending().await
+            }
+            Fault::Busy | Fault::BusyCharged => {
+                Some(error(StatusCode::SERVICE_UNAVAILABLE, "no_worker_available"))
+            }
+            _ => None,
+        }
+    }
+
     pub(crate) fn request_ids(&self) -> Vec<RequestId> {
         self.inner().request_ids.clone()
     }
@@ -215,6 +270,17 @@ impl Fake {
         inner.boots += 1;
         inner.boot = boot(&self.lab, &self.policy, inner.boots);
         inner.log_lease();
+    }
+
+    /// The log's last entry was never there.
+    pub(crate) fn shorten_log(&self) {
+        let mut inner = self.inner();
+        inner.entries.pop();
+        inner.tree = Tree::new();
+        let leaves: Vec<_> = inner.entries.iter().map(|entry| leaf_hash(entry)).collect();
+        for leaf in leaves {
+            inner.tree.push(leaf);
+        }
     }
 
     /// The log's past is written anew.
@@ -278,7 +344,10 @@ async fn models() -> Json<Value> {
 }
 
 async fn receipt(State(fake): State<Shared>, Path(id): Path<String>) -> Response {
-    match fake.inner().receipts.get(&id) {
+    let inner = fake.inner();
+    match inner.receipts.get(&id) {
+        _ if inner.fault == Fault::Revoked => error(StatusCode::UNAUTHORIZED, "invalid_api_key"),
+        _ if inner.fault == Fault::NoRoute => StatusCode::NOT_FOUND.into_response(),
         Some(file) => Json(file).into_response(),
         None => error(StatusCode::NOT_FOUND, "receipt_none"),
     }
@@ -333,9 +402,14 @@ async fn report(
     let gw = Digest::from_bytes([4; 32]);
     let open = OpenChallenge::issue_for(leaf_hash(&leaf), [1; 16], gw, &fake.policy, now);
     let boot = &inner.boot;
-    let evidence = answer(&fake.lab, &open, (&boot.receipt_key, boot.hpke.public()), now);
+    let other = ReceiptKey::from_seed(&[88; 32]);
+    let (key, worker_id) = match inner.fault {
+        Fault::OtherLife => (&other, other.signer(boot.lease.facts()).worker_id()),
+        _ => (&boot.receipt_key, boot.lease.worker_id),
+    };
+    let evidence = answer(&fake.lab, &open, (key, boot.hpke.public()), now);
     Json(json!({ "gateway_attestation": {}, "model_attestations": [{
-        "worker_id": boot.lease.worker_id, "evidence": STANDARD.encode(evidence),
+        "worker_id": worker_id, "evidence": STANDARD.encode(evidence),
         "nonce_proof": { "index": 0, "size": 1, "path": [], "root": "" } }] }))
 }
 
@@ -343,7 +417,8 @@ async fn head(State(fake): State<Shared>) -> Json<SignedHead> {
     let inner = fake.inner();
     let size = inner.tree.size();
     let root = inner.tree.root(size).unwrap();
-    Json(SignedHead::sign(&gateway_key(), size, root, SystemClock.now()))
+    let age = Duration::from_secs(if inner.fault == Fault::OldLog { 12 * 60 } else { 0 });
+    Json(SignedHead::sign(&gateway_key(), size, root, SystemClock.now().saturating_sub(age)))
 }
 
 async fn entries(
@@ -384,15 +459,23 @@ async fn chat(State(fake): State<Shared>, sent: HeaderMap, body: Bytes) -> Respo
     fake.inner().asked += 1;
     fake.inner().request_ids.push(head.request_id);
     match fault {
-        Fault::StaleKey if fake.inner().asked == 1 => fake.reboot(),
+        Fault::StaleKey | Fault::StaleCharged if fake.inner().asked == 1 => fake.reboot(),
         Fault::AlwaysStale => fake.reboot(),
         _ => {}
+    }
+    let mut blind = [0; 32];
+    hex::decode_to_slice(get(headers::PAY_BLIND).unwrap(), &mut blind).unwrap();
+    if let Some(refusal) = fake.unanswered(&head, &body, &blind).await {
+        return refusal;
     }
     let mut inner = fake.inner();
     let lease = &inner.boot.lease;
     let (worker_id, digest) = (lease.worker_id, lease.evidence_digest);
     let opened = cocoon_seal::open(&head, &keys, worker_id, digest, &inner.boot.hpke, &body);
     let Ok(opened) = opened else {
+        if fault == Fault::StaleCharged {
+            inner.charge(&head, &body, &[], &blind);
+        }
         return error(StatusCode::UNPROCESSABLE_ENTITY, "e2ee_key_config");
     };
     let request: Value = serde_json::from_slice(&opened.body).unwrap();
@@ -401,10 +484,13 @@ async fn chat(State(fake): State<Shared>, sent: HeaderMap, body: Bytes) -> Respo
         return Json(json!({ "id": "chatcmpl-1", "choices": [] })).into_response();
     }
     let mut sealer = opened.answer.sealer([5; 32]);
-    if fault == Fault::Refuses {
+    if matches!(fault, Fault::Refuses | Fault::RefusesCharged) {
         let refusal = json!({ "status": 400, "body": { "error": { "message": "too long",
             "type": "invalid_request_error", "param": null, "code": "context_length_exceeded" } } });
         let frame = sealer.frame(FrameKind::Error, refusal.to_string().as_bytes(), true).unwrap();
+        if fault == Fault::RefusesCharged {
+            inner.charge(&head, &body, &[b"another".to_vec()], &blind);
+        }
         return sealed(StatusCode::BAD_REQUEST, vec![frame]);
     }
     let (content_type, parts) = texts(head.is_stream);
@@ -412,13 +498,12 @@ async fn chat(State(fake): State<Shared>, sent: HeaderMap, body: Bytes) -> Respo
     let mut payloads = vec![sealer.frame(FrameKind::Head, &told.to_json(), false).unwrap()];
     for (place, part) in parts.iter().enumerate() {
         let is_final = place + 1 == parts.len();
+        let wide = " ".repeat(if fault == Fault::Wide { (1 << 20) + 2048 } else { 0 });
+        let part = format!("{part}{wide}");
         payloads.push(sealer.frame(FrameKind::Data, part.as_bytes(), is_final).unwrap());
     }
-    let mut blind = [0; 32];
-    hex::decode_to_slice(get(headers::PAY_BLIND).unwrap(), &mut blind).unwrap();
-    let file = inner.receipt(&head, &body, &payloads, &blind);
-    if fault != Fault::NoReceipt {
-        inner.receipts.insert(head.request_id.to_string(), file);
+    if !matches!(fault, Fault::NoReceipt | Fault::TruncatedUnsigned) {
+        inner.charge(&head, &body, &payloads, &blind);
     }
     match fault {
         Fault::Tampered => {
@@ -427,7 +512,7 @@ async fn chat(State(fake): State<Shared>, sent: HeaderMap, body: Bytes) -> Respo
             sealed(StatusCode::OK, payloads)
         }
         // As HTTP goes, this answer is whole.
-        Fault::Truncated => {
+        Fault::Truncated | Fault::TruncatedUnsigned => {
             payloads.pop();
             sealed(StatusCode::OK, payloads)
         }
@@ -473,6 +558,11 @@ fn sealed(status: StatusCode, payloads: Vec<Vec<u8>>) -> Response {
 }
 
 impl Inner {
+    fn charge(&mut self, head: &Head, body: &[u8], payloads: &[Vec<u8>], blind: &[u8; 32]) {
+        let file = self.receipt(head, body, payloads, blind);
+        self.receipts.insert(head.request_id.to_string(), file);
+    }
+
     fn receipt(
         &self,
         head: &Head,

@@ -114,8 +114,15 @@ fn software_gpus_are_accepted_under_their_own_root_and_told_apart() {
         .map(|index| judge_gpu(NvidiaRoot::Software(&root), &tee.gpu(index, NONCE, NOW)).unwrap())
         .collect();
     let serials: std::collections::BTreeSet<_> =
-        gpus.iter().map(|claims| claims.signer_serial.clone()).collect();
+        gpus.iter().map(|claims| claims.device_serial.clone()).collect();
     assert_eq!(serials.len(), 8);
+    // Another report of one device is of the same device.
+    let later = tee.gpu(3, [1; 32], NOW);
+    let root = NvidiaRoot::Software(&root);
+    let again = nvidia::appraise_under(root, &later.report, &later.chain, None, NOW).unwrap();
+    let again = again.accepted().unwrap();
+    assert_ne!(again.nonce, gpus[3].nonce);
+    assert_eq!(again.device_serial, gpus[3].device_serial);
     for claims in gpus {
         assert_eq!(claims.architecture, Some(nvidia::Architecture::Hopper));
         assert_eq!(claims.nonce, hex::encode(NONCE));

@@ -10,6 +10,7 @@ use cocoon_attest::policy::Policy;
 use cocoon_attest::receipt::ReceiptKey;
 use cocoon_attest::softtee::SoftTee;
 use cocoon_attest::verify::event_log::{EventLog, GpuPolicy};
+use cocoon_attest::verify::{NvidiaRoot, nvidia};
 use cocoon_primitives::{Digest, LeaseId, ModelKind, WalletAddress};
 
 use super::NOW;
@@ -56,6 +57,18 @@ impl Text {
 /// What some worker proved.
 pub(crate) fn appraised() -> Arc<Appraised> {
     Arc::clone(&APPRAISED)
+}
+
+/// The same, as if it had these GPUs and hardware's maker stood behind them.
+pub(crate) fn with_gpus(indices: &[u32]) -> Arc<Appraised> {
+    let root = TEE.nvidia_root();
+    let claims = indices.iter().map(|index| {
+        let device = TEE.gpu(*index, [0; 32], NOW);
+        let root = NvidiaRoot::Software(&root);
+        let verdict = nvidia::appraise_under(root, &device.report, &device.chain, None, NOW);
+        verdict.unwrap().accepted().unwrap().clone()
+    });
+    Arc::new(Appraised { devices: claims.collect(), ..(*appraised()).clone() })
 }
 
 /// The worker with this receipt key.

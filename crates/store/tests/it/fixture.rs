@@ -132,6 +132,7 @@ pub(crate) fn keyed(number: u64, amount: u64) -> Reservation {
 pub(crate) fn settlement(number: u64, tokens: u64) -> Settlement {
     Settlement {
         request_id: id(number),
+        holder: None,
         worker: Some(WORKER),
         payee: Some(PAYEE),
         outcome: Outcome::Completed,

@@ -310,7 +310,7 @@ async fn a_store_of_the_first_version_is_brought_up_to_date() {
         .unwrap()
         .pragma_query_value(None, "user_version", |row| row.get(0))
         .unwrap();
-    assert_eq!(version, 2);
+    assert_eq!(version, 3);
     assert!(again.check().await.unwrap().is_clean());
 }
 

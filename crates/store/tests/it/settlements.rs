@@ -2,7 +2,7 @@
 
 use cocoon_primitives::{Nano, RequestId, TokenCount};
 use cocoon_store::{
-    Outcome, RequestState, Reservation, ReserveOutcome, SettleOutcome, Settlement, Standing,
+    Holder, Outcome, RequestState, Reservation, ReserveOutcome, SettleOutcome, Settlement, Standing,
 };
 
 use crate::fixture::{
@@ -166,6 +166,42 @@ async fn only_the_assigned_attempt_settles() {
     let settled = store.settle(diverted).await.unwrap();
     assert_eq!(settled, SettleOutcome::Settled { charge: nano(10), worker_share: nano(9) });
     assert_eq!(store.request(id(1)).await.unwrap().unwrap().payee, Some(PAYEE));
+    fixture.assert_clean().await;
+}
+
+/// Clients choose the ids of their sealed requests: an ending that names nobody has to show that
+/// the reservation is its own.
+#[tokio::test]
+async fn only_the_holder_ends_what_a_worker_has() {
+    let fixture = reserved().await;
+    let store = &fixture.store;
+    assert!(store.assign(id(1), WORKER, PAYEE, 0).await.unwrap());
+    let Reservation { wallet, pay_blind, created_at, .. } = reservation(1, 100);
+    let own = Holder { wallet, pay_blind, created_at };
+    let nobody = |holder| Settlement {
+        holder,
+        worker: None,
+        payee: None,
+        receipt: None,
+        outcome: Outcome::ClientGone,
+        ..settlement(1, 0)
+    };
+    for (holder, expected) in [
+        (None, SettleOutcome::NotAssigned),
+        (Some(Holder { wallet: PAYEE, ..own }), SettleOutcome::Unknown),
+        (Some(Holder { pay_blind: [9; 32], ..own }), SettleOutcome::Unknown),
+        (Some(Holder { created_at: EXPIRY, ..own }), SettleOutcome::Unknown),
+    ] {
+        assert_eq!(store.settle(nobody(holder)).await.unwrap(), expected, "{holder:?}");
+        let stranger = Settlement { holder, ..settlement(1, 40) };
+        if holder.is_some() {
+            assert_eq!(store.settle(stranger).await.unwrap(), SettleOutcome::Unknown);
+        }
+        assert_eq!(state(&fixture).await, RequestState::Open);
+        assert_eq!(fixture.balance().await.reserved, nano(100));
+    }
+    let settled = store.settle(nobody(Some(own))).await.unwrap();
+    assert_eq!(settled, SettleOutcome::Settled { charge: Nano::ZERO, worker_share: Nano::ZERO });
     fixture.assert_clean().await;
 }
 

@@ -1,6 +1,5 @@
 //! `GET /v1/attestation/evidence/{digest}`: what a lease and its receipts rest on.
 
-use axum::Json;
 use axum::extract::State;
 use axum::response::IntoResponse;
 use base64::Engine as _;
@@ -14,12 +13,13 @@ use crate::edge::path::PathText;
 use crate::edge::problem::Problem;
 
 pub(in crate::api) async fn evidence(
-    _reader: Reader,
+    reader: Reader,
     PathText(digest): PathText,
     State(store): State<Store>,
 ) -> Result<impl IntoResponse, Problem> {
     let unknown = || Problem::NotFound { what: "evidence", code: "evidence_not_found" };
     let digest: Digest = digest.parse().map_err(|_| unknown())?;
     let evidence = store.evidence(digest).await?.ok_or_else(unknown)?;
-    Ok((FOR_EVER, Json(json!({ "digest": digest, "evidence": STANDARD.encode(evidence) }))))
+    let answer = json!({ "digest": digest, "evidence": STANDARD.encode(evidence) });
+    Ok(reader.answer(FOR_EVER, &answer))
 }

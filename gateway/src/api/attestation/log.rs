@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::response::IntoResponse;
@@ -22,11 +21,11 @@ const PAGE_ROWS_MAX: u32 = 1000;
 
 /// What the gateway vouches for now.
 pub(in crate::api) async fn head(
-    _reader: Reader,
+    reader: Reader,
     State(transparency): State<Arc<Transparency>>,
 ) -> impl IntoResponse {
     let head: SignedHead = transparency.head();
-    (NOT_KEPT, Json(head))
+    reader.answer(NOT_KEPT, &head)
 }
 
 #[derive(Deserialize)]
@@ -37,7 +36,7 @@ pub(in crate::api) struct EntriesQuery {
 
 /// Leaves as they were hashed, in order.
 pub(in crate::api) async fn entries(
-    _reader: Reader,
+    reader: Reader,
     State(store): State<Store>,
     State(transparency): State<Arc<Transparency>>,
     asked: Result<Query<EntriesQuery>, QueryRejection>,
@@ -62,7 +61,7 @@ pub(in crate::api) async fn entries(
         "next": has_more.then_some(next),
     });
     // `has_more` of a page that ends where the log does will change.
-    Ok((if is_full && has_more { FOR_EVER } else { NOT_KEPT }, Json(answer)))
+    Ok(reader.answer(if is_full && has_more { FOR_EVER } else { NOT_KEPT }, &answer))
 }
 
 fn entry(row: &LogRow) -> Value {
@@ -89,7 +88,7 @@ pub(in crate::api) struct InclusionQuery {
 
 /// The path from a leaf to the root that the log had at a size.
 pub(in crate::api) async fn inclusion(
-    _reader: Reader,
+    reader: Reader,
     State(transparency): State<Arc<Transparency>>,
     asked: Result<Query<InclusionQuery>, QueryRejection>,
 ) -> Result<impl IntoResponse, Problem> {
@@ -108,7 +107,7 @@ pub(in crate::api) async fn inclusion(
         "leaf_hash": hex::encode(leaf_hash),
         "path": shape::hashes(&path),
     });
-    Ok((caching, Json(answer)))
+    Ok(reader.answer(caching, &answer))
 }
 
 #[derive(Deserialize)]
@@ -119,7 +118,7 @@ pub(in crate::api) struct ConsistencyQuery {
 
 /// The proof that the log only grew between two sizes.
 pub(in crate::api) async fn consistency(
-    _reader: Reader,
+    reader: Reader,
     State(transparency): State<Arc<Transparency>>,
     asked: Result<Query<ConsistencyQuery>, QueryRejection>,
 ) -> Result<impl IntoResponse, Problem> {
@@ -133,5 +132,5 @@ pub(in crate::api) async fn consistency(
     let path = transparency.consistency(first, second);
     let path = path.ok_or_else(|| refuse("first", "first must not be above second"))?;
     let answer = json!({ "first": first, "second": second, "path": shape::hashes(&path) });
-    Ok((caching, Json(answer)))
+    Ok(reader.answer(caching, &answer))
 }

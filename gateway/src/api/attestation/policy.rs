@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::State;
 use axum::response::IntoResponse;
 use serde_json::{Value, json};
@@ -12,7 +11,7 @@ use crate::edge::problem::Problem;
 use crate::policy::PolicyStore;
 
 pub(in crate::api) async fn policy(
-    _reader: Reader,
+    reader: Reader,
     State(policy): State<Arc<PolicyStore>>,
 ) -> Result<impl IntoResponse, Problem> {
     let in_force = policy.in_force();
@@ -27,5 +26,5 @@ pub(in crate::api) async fn policy(
         "version": in_force.policy.version(),
         "not_after": in_force.policy.not_after().as_seconds(),
     });
-    Ok((NOT_KEPT, Json(answer)))
+    Ok(reader.answer(NOT_KEPT, &answer))
 }

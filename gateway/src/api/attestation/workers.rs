@@ -2,13 +2,11 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::response::IntoResponse;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use cocoon_primitives::Clock;
 use cocoon_store::Store;
 use serde::Deserialize;
 use serde_json::json;
@@ -31,9 +29,8 @@ pub(in crate::api) struct WorkersQuery {
 
 /// A model that nobody serves has no workers: that is an answer, not an error.
 pub(in crate::api) async fn workers(
-    _reader: Reader,
+    reader: Reader,
     State(fleet): State<SharedFleet>,
-    State(clock): State<Arc<dyn Clock>>,
     State(ear): State<Arc<EarSigner>>,
     State(store): State<Store>,
     State(transparency): State<Arc<Transparency>>,
@@ -45,7 +42,7 @@ pub(in crate::api) async fn workers(
         Some("evidence") => true,
         Some(_) => return Err(refuse("include", "include must be `evidence` or absent")),
     };
-    let mut live = lock(&fleet).attested(clock.now());
+    let mut live = lock(&fleet).attested(reader.at);
     if let Some(name) = &asked.model {
         let name = model(name);
         live.retain(|(lease, _, _)| name.as_ref().is_some_and(|name| lease.model(name).is_some()));
@@ -62,5 +59,6 @@ pub(in crate::api) async fn workers(
         }
         data.push(worker);
     }
-    Ok((NOT_KEPT, Json(json!({ "object": "list", "data": data, "has_more": has_more }))))
+    let answer = json!({ "object": "list", "data": data, "has_more": has_more });
+    Ok(reader.answer(NOT_KEPT, &answer))
 }

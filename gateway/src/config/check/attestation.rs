@@ -58,6 +58,10 @@ fn trust(findings: &mut Findings, mode: Mode, raw: &raw::Attestation) -> PolicyT
             }
         }
     }
+    if raw.policy_threshold.is_none() && raw.policy_keys.len() > 1 {
+        let message = "must say how many of the policy_keys have to sign";
+        findings.add("attestation.policy_threshold", message);
+    }
     let threshold = raw.policy_threshold.unwrap_or(1);
     if threshold == 0 || threshold > raw.policy_keys.len().max(1) {
         findings.add("attestation.policy_threshold", "must be 1 to the number of policy_keys");

@@ -24,6 +24,11 @@ enum Script {
         is_retryable: bool,
         body: &'static [u8],
     },
+    /// Of what it has opened.
+    RefuseSealed {
+        status: u16,
+        is_retryable: bool,
+    },
     Frames {
         prompt: &'static str,
         sent: &'static [(FrameKind, u32, &'static [u8])],
@@ -31,7 +36,7 @@ enum Script {
     },
 }
 
-use Script::{Frames as Answer, Hang, Lost, Refuse};
+use Script::{Frames as Answer, Hang, Lost, Refuse, RefuseSealed};
 
 const REFUSED: &[u8] =
     br#"{"error":{"message":"no","type":"invalid_request_error","param":"n","code":"bad"}}"#;
@@ -54,6 +59,13 @@ impl Script {
                         let (body, _) = upstream(vec![Bytes::from_static(body)], Tail::End);
                         let flag = if is_retryable { "1" } else { "0" };
                         let response = Response::builder().status(status);
+                        Ok(response.header(headers::RETRYABLE, flag).body(body).unwrap())
+                    }
+                    RefuseSealed { status, is_retryable } => {
+                        let (body, _) = upstream(vec![Bytes::from_static(b"sealed")], Tail::End);
+                        let flag = if is_retryable { "1" } else { "0" };
+                        let response = Response::builder().status(status);
+                        let response = response.header(cocoon_seal::headers::SEALED, "1");
                         Ok(response.header(headers::RETRYABLE, flag).body(body).unwrap())
                     }
                     Answer { prompt, sent, tail } => {
@@ -118,7 +130,14 @@ impl Rig {
         &self,
         scripts: &'static [Script],
     ) -> impl Future<Output = Result<Stream, DispatchError>> + 'static {
-        let agreement = fixture::agreement(1, true);
+        self.open_of(fixture::agreement(1, true), scripts).await
+    }
+
+    async fn open_of(
+        &self,
+        agreement: Arc<Agreement>,
+        scripts: &'static [Script],
+    ) -> impl Future<Output = Result<Stream, DispatchError>> + 'static {
         self.ledger.reserve(&agreement).await;
         let slot = self.dispatcher.endings.clone().try_reserve_owned().unwrap();
         let seat = self.dispatcher.live.enter(agreement.request_id).unwrap();
@@ -284,6 +303,40 @@ async fn a_request_that_crashes_engines_is_tried_once_more_and_then_refused_for_
     }
 }
 
+/// The same of a sealed request, whose workers' reasons cannot be read: a client that knows one
+/// that ends engines has no honest worker passed over with it.
+#[tokio::test]
+async fn a_sealed_request_that_crashes_engines_is_tried_once_more_and_then_refused_for_good() {
+    const SEALED_CRASH: Script = RefuseSealed { status: 502, is_retryable: true };
+    const SEALED_BUSY: Script = RefuseSealed { status: 503, is_retryable: true };
+    const SEALED_LATE: Script = RefuseSealed { status: 504, is_retryable: true };
+    for (scripts, asked, strikes, is_answered) in [
+        (&[SEALED_CRASH, SEALED_CRASH, WELL][..], 2, 0, false),
+        (&[SEALED_CRASH, CRASH, WELL], 2, 0, false),
+        (&[SEALED_CRASH, SEALED_BUSY, SEALED_CRASH, WELL], 3, 0, false),
+        (&[SEALED_CRASH, Lost, WELL], 2, 2, false),
+        (&[SEALED_CRASH], 1, 1, false),
+        (&[SEALED_CRASH, WELL], 2, 1, true),
+        (&[SEALED_LATE, WELL], 2, 1, true),
+    ] {
+        let recorder = Strikes::default();
+        let _guard = metrics::set_default_local_recorder(&recorder);
+        let rig = Rig::new().await;
+        let agreement =
+            fixture::agreement_with(1, true, |it| it.sealed = Some(fixture::sealed_call()));
+        let opened = rig.open_of(agreement, scripts).await.await;
+        assert_eq!(rig.seen.lock().unwrap().len(), asked, "{scripts:?}");
+        assert_eq!(recorder.count(), strikes, "{scripts:?}");
+        match opened {
+            Ok(_) => assert!(is_answered, "{scripts:?}"),
+            Err(DispatchError::SealedRefused { status: 502, body }) => {
+                assert!(!is_answered && body == "sealed", "{scripts:?}");
+            }
+            Err(error) => panic!("{scripts:?}: {error:?}"),
+        }
+    }
+}
+
 /// What no other worker would do better is no fault of the one that says so.
 #[tokio::test]
 async fn a_final_refusal_is_no_mark_against_its_worker() {
@@ -317,6 +370,20 @@ async fn work_that_nobody_pays_for_is_not_given_back_to_the_rate() {
         let rig = Rig::new().await;
         let rates = rig.dispatcher.rates.clone();
         rig.open(scripts).await.await.unwrap_err();
+        assert_eq!(rig.settled().await, (0, 0), "{scripts:?}");
+        let gone = if is_kept { fixture::TOKENS } else { 0 };
+        assert_eq!(fixture::tokens_gone(&rates), gone, "{scripts:?}");
+    }
+
+    // What a sealed request is refused for was found by opening and reading it.
+    const REFUSED_AT_ONCE: [Script; 1] = [RefuseSealed { status: 400, is_retryable: false }];
+    const NOT_OPENED: [Script; 1] = [Refuse { status: 422, is_retryable: true, body: REFUSED }];
+    for (scripts, is_kept) in [(&REFUSED_AT_ONCE, true), (&NOT_OPENED, false)] {
+        let rig = Rig::new().await;
+        let rates = rig.dispatcher.rates.clone();
+        let agreement =
+            fixture::agreement_with(1, true, |it| it.sealed = Some(fixture::sealed_call()));
+        rig.open_of(agreement, scripts).await.await.unwrap_err();
         assert_eq!(rig.settled().await, (0, 0), "{scripts:?}");
         let gone = if is_kept { fixture::TOKENS } else { 0 };
         assert_eq!(fixture::tokens_gone(&rates), gone, "{scripts:?}");

@@ -3,7 +3,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bytes::Bytes;
 use cocoon_attest::receipt::batch;
 use cocoon_openai_wire::endpoint::Endpoint;
-use cocoon_primitives::{MockClock, Timestamp};
+use cocoon_primitives::{MockClock, Timestamp, WalletAddress};
 use cocoon_runtime::Drained;
 use cocoon_store::Standing;
 use ed25519_dalek::SigningKey;
@@ -300,6 +300,36 @@ async fn garbage_for_a_receipt_charges_what_was_delivered() {
 async fn an_ending_before_its_reservation_changes_nothing() {
     let rig = Rig::new().await;
     let (ticket, mut endings) = ticket(&rig.live, &agreement(1, true));
+    drop(ticket);
+    rig.settler.settle(endings.try_recv().unwrap()).await;
+    assert_eq!(rig.ledger.charged().await, (0, 0));
+}
+
+/// Clients choose the ids of their sealed requests, and may take one that a crash left open: what
+/// never was reserved ends nothing of it, whether another wallet or the same one sent it.
+#[tokio::test]
+async fn an_ending_without_a_reservation_leaves_anothers_alone() {
+    let rig = Rig::new().await;
+    let (open, store) = (agreement(1, true), &rig.ledger.store);
+    rig.ledger.reserve(&open).await;
+    assert!(store.assign(open.request_id, rig.worker.id(), payee(), 0).await.unwrap());
+    type Change = fn(&mut Agreement);
+    let changes: [Change; 3] = [
+        |agreement| agreement.wallet = WalletAddress::new(0, [8; 32]),
+        |agreement| agreement.pay_blind = [9; 32],
+        |agreement| agreement.begun_at = clock().now().saturating_add(Duration::from_millis(1)),
+    ];
+    for change in changes {
+        for verdict in [Verdict::ClientGone, Verdict::Refused] {
+            let other = fixture::agreement_with(1, true, change);
+            let (ticket, mut endings) = ticket(&rig.live, &other);
+            drop(ticket.close(verdict));
+            rig.settler.settle(endings.try_recv().unwrap()).await;
+            assert_eq!(rig.ledger.charged().await, (0, 120), "it is still held");
+        }
+    }
+    // Its own ends it.
+    let (ticket, mut endings) = ticket(&rig.live, &open);
     drop(ticket);
     rig.settler.settle(endings.try_recv().unwrap()).await;
     assert_eq!(rig.ledger.charged().await, (0, 0));

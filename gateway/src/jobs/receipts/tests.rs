@@ -87,6 +87,7 @@ async fn kept_as(stated: u64, standing: Standing) {
     ledger.reserve(&agreement).await;
     let lost = Settlement {
         request_id: agreement.request_id,
+        holder: None,
         worker: Some(worker.id()),
         payee: Some(payee()),
         outcome: Outcome::WorkerLost,

@@ -46,12 +46,6 @@ fn in_force(gateway: &Gateway) -> Digest {
     gateway.policy.in_force().digest()
 }
 
-/// As a policy writes it.
-fn rfc3339(at: Timestamp) -> String {
-    let seconds = i64::try_from(at.as_seconds()).expect("a time of this century");
-    jiff::Timestamp::from_second(seconds).expect("a time of this century").to_string()
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_row_that_goes_ends_its_leases_within_a_second_and_streams_finish() {
     let text = listed();
@@ -81,6 +75,77 @@ async fn a_row_that_goes_cuts_streams_where_the_policy_says_so() {
     assert!(changed.elapsed() < AT_ONCE, "it took {:?}", changed.elapsed());
     assert!(lock(&gateway.fleet).is_empty());
     timeout(PATIENCE, worker.gone.cancelled()).await.expect("the connection is gone");
+}
+
+/// HTTP/2 keeps a request back while the worker takes no further stream.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_prompt_that_waits_for_a_stream_never_reaches_a_revoked_worker() {
+    let text = listed();
+    let gateway = Gateway::start(&text).await;
+    let mut worker = Honest::with_streams(&gateway, honest(), honest(), 2).await;
+    let pick = gateway.pick().await;
+    let (script, mut response) = worker.stream(&pick.link).await;
+    let waiting = Request::post(CHAT_PATH).body(Full::new(Bytes::from_static(b"a prompt")));
+    let sending = pick.link.send(waiting.expect("a request"));
+    let revoked = without_row(&text);
+    let (sent, _) = tokio::join!(timeout(PATIENCE, sending), revoke(&gateway, &revoked));
+    let sent = sent.expect("in time");
+    assert!(matches!(sent, Err(LinkError::Closed)), "{sent:?}");
+    // The connection's tasks take it back while the stream that runs goes on.
+    for _ in 0..32 {
+        script.send(Bytes::from_static(b"more")).await.expect("the stream still runs");
+        assert_eq!(next_chunk(&mut response).await.expect("a chunk").expect("no error"), "more");
+    }
+    drop(script);
+    assert!(next_chunk(&mut response).await.is_none(), "what ran has finished");
+    drop(response);
+    timeout(PATIENCE, worker.gone.cancelled()).await.expect("the connection ends");
+    assert!(worker.scripts.recv().await.is_none(), "the prompt came through");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cut_reaches_streams_of_workers_that_have_left_the_fleet() {
+    let text = PolicyText { on_revocation: "cut", ..listed() };
+    let gateway = Gateway::start(&text).await;
+    let (mut worker, pick) = worker(&gateway).await;
+    let (script, mut response) = worker.stream(&pick.link).await;
+    // As after a dishonest receipt: what runs may finish.
+    let link = lock(&gateway.fleet).quarantine(pick.worker).expect("it is there");
+    link.close();
+    assert!(lock(&gateway.fleet).is_empty());
+    script.send(Bytes::from_static(b"second")).await.expect("the stream still runs");
+    assert_eq!(next_chunk(&mut response).await.expect("a chunk").expect("no error"), "second");
+    gateway.replace(&without_row(&text));
+    let cut = next_chunk(&mut response).await.expect("no clean end");
+    assert!(cut.is_err(), "{cut:?}");
+    timeout(PATIENCE, worker.gone.cancelled()).await.expect("the connection is gone");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_left_to_finish_is_cut_by_a_later_policy() {
+    let text = listed();
+    let gateway = Gateway::start(&text).await;
+    let (mut worker, pick) = worker(&gateway).await;
+    let (_script, mut response) = worker.stream(&pick.link).await;
+    let finish = without_row(&text);
+    revoke(&gateway, &finish).await;
+    gateway.replace(&PolicyText { on_revocation: "cut", ..without_row(&finish) });
+    let cut = next_chunk(&mut response).await.expect("no clean end");
+    assert!(cut.is_err(), "{cut:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refusal_at_a_renewal_cuts_where_the_policy_says_so() {
+    let text = PolicyText { on_revocation: "cut", ..listed() };
+    let gateway = Gateway::start(&text).await;
+    let stranger = Forge::new([43; 32], model().as_str());
+    let mut worker = Honest::start(&gateway, honest(), stranger).await;
+    let pick = gateway.pick().await;
+    let (_script, mut response) = worker.stream(&pick.link).await;
+    gateway.replace(&PolicyText { version: 2, ..text });
+    let cut = next_chunk(&mut response).await.expect("no clean end");
+    assert!(cut.is_err(), "{cut:?}");
+    until(|| lock(&gateway.fleet).is_empty()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -14,7 +14,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rcgen::{KeyPair, PublicKeyData as _};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 use super::forge::Forge;
 use super::*;
@@ -22,7 +22,10 @@ use super::*;
 #[path = "../../../tests/support/raw_uplink.rs"]
 mod raw_uplink;
 
-use raw_uplink::{RawUplink, client, connect};
+use raw_uplink::{RawUplink, client, connect, secure};
+
+/// Less than a gateway waits for a hello.
+const HELLO_PATIENCE: Duration = Duration::from_secs(4);
 
 /// A connection past TLS, and the key that holds it.
 pub(super) struct Dialled {
@@ -34,6 +37,16 @@ pub(super) async fn dial(gateway: &Gateway) -> Dialled {
     let key = KeyPair::generate().expect("a key");
     let config = client(Some(&key), cocoon_uplink_wire::ALPN);
     Dialled { stream: connect(gateway.address, config).await.expect("TLS"), key }
+}
+
+/// As [`dial`], from another address of this machine.
+async fn dial_from(gateway: &Gateway, address: [u8; 4]) -> Dialled {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.bind(SocketAddr::from((address, 0))).expect("all of 127/8 is this machine");
+    let stream = socket.connect(gateway.address).await.expect("the port is open");
+    let key = KeyPair::generate().expect("a key");
+    let config = client(Some(&key), cocoon_uplink_wire::ALPN);
+    Dialled { stream: secure(stream, config).await.expect("TLS"), key }
 }
 
 impl Dialled {
@@ -64,13 +77,19 @@ impl Dialled {
         }
     }
 
-    /// Shows this evidence, which is good.
-    pub(super) async fn accepted(&mut self, evidence: Vec<u8>) -> Lease {
+    /// Shows this evidence and returns the verdict.
+    pub(super) async fn offered(&mut self, evidence: Vec<u8>) -> Result<Lease, Refused> {
         self.send(&WorkerMessage::Evidence(evidence)).await;
         match self.receive().await {
-            GatewayMessage::Lease(lease) => Lease::decode(&lease).expect("a lease"),
-            other => panic!("no lease but {other:?}"),
+            GatewayMessage::Lease(lease) => Ok(Lease::decode(&lease).expect("a lease")),
+            GatewayMessage::Refused(refused) => Err(refused),
+            other => panic!("no verdict but {other:?}"),
         }
+    }
+
+    /// Shows this evidence, which is good.
+    pub(super) async fn accepted(&mut self, evidence: Vec<u8>) -> Lease {
+        self.offered(evidence).await.expect("a lease")
     }
 
     pub(super) fn exporter(&self) -> [u8; 32] {
@@ -132,6 +151,29 @@ async fn garbage_instead_of_tls_harms_nobody() {
     timeout(PATIENCE, liar.read_to_end(&mut answer)).await.expect("in time").ok();
     let (worker, _life) = gateway.worker(&SEED, "").await;
     assert_eq!(gateway.pick().await.worker, worker.worker_id);
+}
+
+/// They hold their own address's places alone, and those for seconds.
+#[tokio::test]
+async fn silent_connections_keep_nobody_else_out() {
+    let gateway = Gateway::start(&PolicyText::default()).await;
+    let mut silent = Vec::new();
+    for _ in 0..70 {
+        silent.push(TcpStream::connect(gateway.address).await.expect("the port is open"));
+    }
+    // Beyond its share an address is turned away at once.
+    let mut last = silent.pop().expect("there are many");
+    let told = timeout(HELLO_PATIENCE, last.read(&mut [0])).await.expect("it is closed at once");
+    assert!(matches!(told, Ok(0) | Err(_)), "{told:?}");
+    let honest = timeout(HELLO_PATIENCE, async {
+        dial_from(&gateway, [127, 0, 0, 2]).await.enrol(&honest()).await
+    });
+    honest.await.expect("it does not wait for them");
+    // Those that hold a place lose it, and the address may come again.
+    let first = silent.first_mut().expect("there are many");
+    timeout(PATIENCE, first.read(&mut [0])).await.expect("it is closed in seconds").ok();
+    let again = timeout(PATIENCE, dial(&gateway)).await.expect("in time");
+    again.enrol(&super::fake::honest()).await;
 }
 
 #[tokio::test]

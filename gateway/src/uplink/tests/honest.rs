@@ -48,6 +48,16 @@ struct Served {
 impl Honest {
     /// `forge` is what it proves at first, and `later` what it answers full renewals with.
     pub(super) async fn start(gateway: &Gateway, forge: Forge, later: Forge) -> Self {
+        Self::with_streams(gateway, forge, later, 100).await
+    }
+
+    /// One that takes so many streams at once, of which its events are one.
+    pub(super) async fn with_streams(
+        gateway: &Gateway,
+        forge: Forge,
+        later: Forge,
+        streams: u32,
+    ) -> Self {
         let mut dialled = dial(gateway).await;
         let (exporter, spki) = (dialled.exporter(), dialled.spki());
         let challenge = dialled.challenge().await;
@@ -72,6 +82,7 @@ impl Honest {
                 async move { Ok::<_, Infallible>(served.answer(request).await) }
             });
             let server = http2::Builder::new(TokioExecutor::new())
+                .max_concurrent_streams(streams)
                 .serve_connection(TokioIo::new(dialled.stream), service);
             // However the gateway ends it.
             drop(server.await);
@@ -129,6 +140,12 @@ impl Served {
                 Response::new(Full::new(Bytes::from(to_cbor(&answer))).boxed_unsync())
             }
             _ => {
+                // A request that was taken back has a head and no body; HTTP/2's reset for a
+                // cancellation reads as its end.
+                let body = request.into_body().collect().await;
+                if !body.is_ok_and(|body| !body.to_bytes().is_empty()) {
+                    return Response::new(Full::default().boxed_unsync());
+                }
                 let (script, chunks) = mpsc::channel::<Bytes>(4);
                 self.scripts.send(script).await.expect("the test listens");
                 let chunks = futures_util::stream::unfold(chunks, async |mut chunks| {

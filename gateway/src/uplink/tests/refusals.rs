@@ -6,7 +6,7 @@ use cocoon_attest::enrol::Challenge;
 use cocoon_primitives::Timestamp;
 
 use super::fake::{Dialled, dial, honest};
-use super::forge::{Forge, IMAGE, NEVER};
+use super::forge::{Forge, IMAGE};
 use super::*;
 
 /// Where the nonce stands in a challenge's one encoding.
@@ -175,8 +175,9 @@ async fn production_refuses_software_evidence() {
     let after = rows[software + 1..].find("\n[").map_or(rows.len(), |at| software + 1 + at);
     let manifest = Digest::from_bytes([7; 32]);
     let text = format!(
-        "schema = 1\nversion = 1\nnot_after = \"{NEVER}\"\nmode = \"production\"\n{}{}\n\
+        "schema = 1\nversion = 1\nnot_after = \"{}\"\nmode = \"production\"\n{}{}\n\
          [[model]]\nname = \"{}\"\nmanifest = \"{manifest}\"\n",
+        rfc3339(now().saturating_add(Duration::from_secs(24 * 3600))),
         &rows[..software],
         &rows[after..],
         model(),
@@ -216,6 +217,23 @@ async fn a_quarantined_worker_is_told_so_and_one_with_another_key_enrols() {
     let challenge = worker.challenge().await;
     let evidence = answer(&worker, &other, &challenge);
     worker.accepted(evidence).await;
+}
+
+/// Evidence is kept for good, so that one machine cannot bring as much of it as it likes.
+#[tokio::test]
+async fn a_machine_that_enrols_in_a_loop_is_told_to_wait() {
+    let gateway = Gateway::start(&PolicyText::default()).await;
+    let mut refused = None;
+    for _ in 0..=200 {
+        let mut worker = dial(&gateway).await;
+        let challenge = worker.challenge().await;
+        let evidence = answer(&worker, &honest(), &challenge);
+        refused = worker.offered(evidence).await.err();
+        if refused.is_some() {
+            break;
+        }
+    }
+    assert_eq!(refused.expect("the last is one too many").reason, "enrolling_too_often");
 }
 
 fn replace(message: &[u8], old: &[u8], new: &[u8]) -> Vec<u8> {

@@ -68,6 +68,11 @@ fn collect(
     Ok(())
 }
 
+/// SHA-256 of one file, in hex.
+pub(in crate::engine) fn sha256(path: &Path) -> Result<String, ManifestError> {
+    Ok(hash(String::new(), path)?.sha256)
+}
+
 fn hash(name: String, path: &Path) -> Result<ManifestFile, ManifestError> {
     let failed = |source| ManifestError::Read { path: path.to_owned(), source };
     let mut file = File::open(path).map_err(failed)?;

@@ -2,9 +2,10 @@
 //!
 //! A child is ready after it has loaded its model and generated a token. It is killed, never asked,
 //! when it is silent too long, grows too large, or fails to generate a token after a job of its
-//! failed. The next one starts after a pause that doubles with each failure in a row.
+//! failed. The next one starts after a pause that doubles with each failure in a row, and after the
+//! model's files were hashed again: whoever owns the disk could have put others there meanwhile.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,8 +18,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::super::EngineStartError;
 use super::super::config::MistralrsConfig;
-use super::State;
 use super::link::Link;
+use super::{State, manifest_of};
 
 const HEARTBEAT: Duration = Duration::from_secs(2);
 
@@ -39,9 +40,19 @@ const FAILURES_UNTIL_DOWN: u32 = 2;
 
 const KILL_PATIENCE: Duration = Duration::from_secs(5);
 
+/// The model's files, as they are now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Model {
+    Same,
+    Changed,
+    Unreadable,
+}
+
 pub(super) struct Supervisor {
     pub(super) program: PathBuf,
     pub(super) folder: PathBuf,
+    /// Of what the worker says that it serves.
+    pub(super) manifest_digest: [u8; 32],
     pub(super) config: MistralrsConfig,
     pub(super) state: watch::Sender<State>,
     pub(super) clock: Arc<dyn Clock>,
@@ -49,23 +60,49 @@ pub(super) struct Supervisor {
     pub(super) give_up: CancellationToken,
 }
 
-impl Supervisor {
-    /// Whether the program is there at all.
-    pub(super) fn probe(&self) -> Result<(), EngineStartError> {
-        match std::fs::metadata(&self.program) {
-            Ok(_) => Ok(()),
-            Err(source) => Err(EngineStartError::Program { path: self.program.clone(), source }),
-        }
-    }
+/// Why no more children are started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stopped {
+    GivenUp,
+    ModelChanged,
+}
 
-    pub(super) async fn run(self) {
+/// Whether the program is there at all.
+pub(super) fn probe(program: &Path) -> Result<(), EngineStartError> {
+    match std::fs::metadata(program) {
+        Ok(_) => Ok(()),
+        Err(source) => Err(EngineStartError::Program { path: program.to_owned(), source }),
+    }
+}
+
+impl Supervisor {
+    pub(super) async fn run(self) -> Stopped {
         let mut failures = 0_u32;
         let mut was_ready = false;
         while !self.give_up.is_cancelled() {
+            // Before the first child the files were hashed a moment ago.
+            let model = match failures {
+                0 => Model::Same,
+                _ => tokio::select! {
+                    () = self.give_up.cancelled() => return Stopped::GivenUp,
+                    model = self.model() => model,
+                },
+            };
             let born = self.clock.now();
-            let served = tokio::select! {
-                () = self.give_up.cancelled() => return,
-                served = self.one_child() => served,
+            let served = match model {
+                Model::Same => tokio::select! {
+                    () = self.give_up.cancelled() => return Stopped::GivenUp,
+                    served = self.one_child() => served,
+                },
+                Model::Unreadable => false,
+                Model::Changed => {
+                    self.state.send_replace(State::Down);
+                    let folder = self.folder.display();
+                    tracing::error!(
+                        "the model's files in {folder} have changed since they were attested: the worker ends"
+                    );
+                    return Stopped::ModelChanged;
+                }
             };
             was_ready |= served;
             let healthy = served && self.clock.now().since(born) >= HEALTHY_AFTER;
@@ -78,6 +115,23 @@ impl Supervisor {
                 () = self.give_up.cancelled() => {}
                 () = sleep_until(Instant::now() + pause(failures)) => {}
             }
+        }
+        Stopped::GivenUp
+    }
+
+    /// Hashes the model's files again.
+    async fn model(&self) -> Model {
+        let (config, folder) = (self.config.clone(), self.folder.clone());
+        let read = tokio::task::spawn_blocking(move || manifest_of(&config, &folder)).await;
+        match read {
+            Ok(Ok(manifest)) if manifest.digest() == self.manifest_digest => Model::Same,
+            Ok(Ok(_)) => Model::Changed,
+            Ok(Err(error)) => {
+                let cause = std::error::Error::source(&error).map(ToString::to_string);
+                tracing::error!(cause, "the model's files cannot be hashed again: {error}");
+                Model::Unreadable
+            }
+            Err(_) => Model::Unreadable,
         }
     }
 
@@ -207,7 +261,58 @@ fn pause(failures: u32) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use cocoon_runtime::SystemClock;
+
     use super::*;
+
+    /// A supervisor of a program that runs `script` in its model's folder, and ends.
+    fn supervisor(folder: &Path, script: &str) -> (Supervisor, watch::Receiver<State>) {
+        let (model, program) = (folder.join("model"), folder.join("engine"));
+        fs::create_dir(&model).unwrap();
+        fs::write(model.join("config.json"), "{}").unwrap();
+        let text = format!("#!/bin/sh\ncd '{}' && {script}\n", model.display());
+        fs::write(&program, text).unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o700)).unwrap();
+        let text = format!("engine_bin = '{}'", program.display());
+        let config: MistralrsConfig = toml::from_str(&text).unwrap();
+        let (state, seen) = watch::channel(State::Starting);
+        let supervisor = Supervisor {
+            manifest_digest: manifest_of(&config, &model).unwrap().digest(),
+            program,
+            folder: model,
+            config,
+            state,
+            clock: Arc::new(SystemClock),
+            give_up: CancellationToken::new(),
+        };
+        (supervisor, seen)
+    }
+
+    #[tokio::test]
+    async fn a_model_or_program_that_changed_is_not_started_again() {
+        let scripts =
+            ["echo 1 >> config.json", "echo 1 > more.json", "rm config.json", "echo >> ../engine"];
+        for script in scripts {
+            let folder = tempfile::tempdir().unwrap();
+            let (supervisor, state) = supervisor(folder.path(), script);
+            let stopped = timeout(Duration::from_secs(30), supervisor.run()).await.unwrap();
+            assert_eq!(stopped, Stopped::ModelChanged, "{script}");
+            assert!(matches!(*state.borrow(), State::Down), "{script}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_same_model_is_started_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let script = "echo >> ../runs && test $(wc -l < ../runs) -lt 2 || echo 1 > changed";
+        let (supervisor, _state) = supervisor(folder.path(), script);
+        let stopped = timeout(Duration::from_secs(30), supervisor.run()).await.unwrap();
+        assert_eq!(stopped, Stopped::ModelChanged);
+        assert_eq!(fs::read_to_string(folder.path().join("runs")).unwrap(), "\n\n");
+    }
 
     #[test]
     fn pauses_double_up_to_a_bound() {

@@ -2,6 +2,7 @@
 
 mod ends;
 mod refusals;
+mod traces;
 
 use cocoon_attest::receipt::{Finish, params_commitment};
 use cocoon_seal::{

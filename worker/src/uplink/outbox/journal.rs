@@ -3,22 +3,25 @@
 //! A record is written before the receipt can leave, with one `write` and no waiting, so it survives
 //! a crash of the process. A task of its own brings the file to the disk some 50 ms later: a power
 //! loss takes what was signed in that time, and of those receipts the gateway usually has its copy.
-//! The owner of a file holds its lock; a run that starts takes over all files that nobody holds, and
-//! what it does not understand of them is reported and left out.
+//! The owner of a file holds its lock; a run that starts takes over all files that nobody holds, those
+//! that were to replace one included: a receipt that stands in two of them is taken once. What is cut
+//! at its end is what a crash leaves. A file that it does not understand otherwise, or cannot read, is
+//! reported, and stays, with `.bad` after its name, whatever could be taken from it.
 //!
 //! The file is readable by its owner alone. It holds what a receipt holds, salts included, and no
 //! text of requests or answers. Inside a trusted environment the folder belongs on memory or on a
 //! disk under a key of the environment: with a salt, somebody who can read the disk can confirm a
 //! guess of what was asked.
 
+use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use cocoon_attest::receipt::SignedReceipt;
 
-use super::record::{self, MAGIC};
+use super::record::{self, End, MAGIC};
 
 /// Files of earlier runs that are looked at.
 const FILES_MAX: usize = 64;
@@ -29,6 +32,7 @@ const REWRITE_BYTES_MIN: u64 = 1024 * 1024;
 
 const EXTENSION: &str = "log";
 const REWRITTEN: &str = "new";
+const BAD: &str = "bad";
 
 /// An open file of records.
 #[derive(Debug)]
@@ -49,14 +53,21 @@ impl Journal {
     pub(super) fn open(folder: &Path, name: &str) -> io::Result<(Self, Vec<SignedReceipt>)> {
         DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
         let earlier = abandoned(folder)?;
-        let receipts: Vec<SignedReceipt> =
-            earlier.iter().flat_map(|(path, file)| read(path, file)).collect();
+        let (mut receipts, mut seen, mut done) = (Vec::new(), BTreeSet::new(), Vec::new());
+        for (path, file) in &earlier {
+            let (found, is_understood) = read(path, file);
+            let is_new = |receipt: &SignedReceipt| seen.insert(receipt.core.clone());
+            receipts.extend(found.into_iter().filter(is_new));
+            done.push((path, is_understood));
+        }
         let path = folder.join(format!("{name}.{EXTENSION}"));
         let (file, bytes) = write_new(&path, &receipts)?;
         sync_folder(folder)?;
-        for (path, _lock) in &earlier {
-            fs::remove_file(path)?;
+        for (path, is_understood) in done {
+            if is_understood { fs::remove_file(path)? } else { set_aside(path)? }
         }
+        // The locks go now: nobody has looked into a file before it was dealt with.
+        drop(earlier);
         let journal =
             Self { path, file, bytes, is_dirty: false, is_broken: false, meanwhile: None };
         Ok((journal, receipts))
@@ -87,6 +98,17 @@ impl Journal {
         std::mem::take(&mut self.is_dirty).then(|| self.file.try_clone())
     }
 
+    /// The file did not reach the disk, and nobody knows how much of it did: it is written anew.
+    pub(super) fn distrust(&mut self) {
+        (self.is_dirty, self.is_broken) = (true, true);
+    }
+
+    /// Makes every wait for the disk fail from now on.
+    #[cfg(test)]
+    pub(super) fn lose_disk(&mut self) {
+        self.file = OpenOptions::new().append(true).open("/dev/null").expect("it is always there");
+    }
+
     /// Whether most of the file is of no use any more, or the file is broken.
     pub(super) fn wants_rewrite(&self, live_bytes: u64) -> bool {
         let useful = live_bytes.saturating_mul(2).max(REWRITE_BYTES_MIN);
@@ -99,8 +121,9 @@ impl Journal {
         Rewrite { path: self.path.with_extension(REWRITTEN) }
     }
 
-    /// Puts the new file, with what came meanwhile, in place of the old one.
-    pub(super) fn end_rewrite(&mut self, rewritten: io::Result<Rewritten>) -> io::Result<()> {
+    /// Puts the new file, with what came meanwhile, in place of the old one, and returns the folder,
+    /// which has to reach the disk too.
+    pub(super) fn end_rewrite(&mut self, rewritten: io::Result<Rewritten>) -> io::Result<PathBuf> {
         let meanwhile = self.meanwhile.take().unwrap_or_default();
         let Rewritten { path, mut file, bytes } = rewritten?;
         file.write_all(&meanwhile)?;
@@ -108,7 +131,7 @@ impl Journal {
         self.bytes = bytes.saturating_add(u64::try_from(meanwhile.len()).unwrap_or(u64::MAX));
         self.file = file;
         (self.is_dirty, self.is_broken) = (true, false);
-        Ok(())
+        Ok(self.path.parent().map(Path::to_owned).unwrap_or_default())
     }
 
     /// Removes the file: there is nothing left in it that anybody needs.
@@ -169,7 +192,13 @@ fn abandoned(folder: &Path) -> io::Result<Vec<(PathBuf, File)>> {
         if !matches!(extension, Some(EXTENSION | REWRITTEN)) || found.len() == FILES_MAX {
             continue;
         }
-        let Ok(file) = File::open(&path) else { continue };
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) => {
+                tracing::error!(%error, "an earlier outbox cannot be opened: {}", path.display());
+                continue;
+            }
+        };
         match file.try_lock() {
             // Another worker of this folder, alive.
             Err(TryLockError::WouldBlock) => continue,
@@ -181,34 +210,59 @@ fn abandoned(folder: &Path) -> io::Result<Vec<(PathBuf, File)>> {
         if metadata.nlink() == 0 {
             continue;
         }
-        if extension == Some(REWRITTEN) {
-            // The file that it was to replace is still there.
-            fs::remove_file(&path)?;
-            continue;
-        }
         found.push((metadata.mtime(), metadata.mtime_nsec(), path, file));
     }
     found.sort_by(|one, other| (one.0, one.1, &one.2).cmp(&(other.0, other.1, &other.2)));
     Ok(found.into_iter().map(|(_, _, path, file)| (path, file)).collect())
 }
 
-fn read(path: &Path, file: &File) -> Vec<SignedReceipt> {
+/// The receipts of a file, and whether that is all that it can have held.
+fn read(path: &Path, mut file: &File) -> (Vec<SignedReceipt>, bool) {
     let mut bytes = Vec::new();
-    if let Err(error) = file.take(FILE_BYTES_MAX).read_to_end(&mut bytes) {
-        tracing::error!(%error, "an earlier outbox cannot be read to its end: {}", path.display());
+    let shown = path.display();
+    let mut is_whole = true;
+    if let Err(error) = Read::take(&mut file, FILE_BYTES_MAX + 1).read_to_end(&mut bytes) {
+        tracing::error!(%error, "an earlier outbox cannot be read to its end: {shown}");
+        is_whole = false;
+    }
+    if u64::try_from(bytes.len()).is_ok_and(|length| length > FILE_BYTES_MAX) {
+        tracing::error!("an earlier outbox is over {FILE_BYTES_MAX} bytes: {shown}");
+        is_whole = false;
     }
     let replayed = record::replay(&bytes);
     let (receipts, torn) = (replayed.receipts.len(), replayed.torn_bytes);
-    if torn > 0 {
-        tracing::warn!(
+    match replayed.end {
+        End::Whole => {}
+        End::Cut => tracing::warn!(
             receipts,
             torn,
-            "an earlier outbox ends in {torn} bytes that are no record; {receipts} receipts before them are kept"
-        );
+            "an earlier outbox ends in {torn} bytes of a record; {receipts} receipts before them are kept"
+        ),
+        End::Unknown => {
+            tracing::error!(
+                receipts,
+                torn,
+                "an earlier outbox has {torn} bytes that are no record; {receipts} receipts before them are kept: {shown}"
+            );
+            is_whole = false;
+        }
     }
-    replayed.receipts
+    (replayed.receipts, is_whole)
 }
 
-fn sync_folder(folder: &Path) -> io::Result<()> {
+/// Keeps a file for a person to look at, under a name that no run reads or takes.
+fn set_aside(path: &Path) -> io::Result<()> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let free = (0_u32..).map(|count| match count {
+        0 => path.with_file_name(format!("{name}.{BAD}")),
+        _ => path.with_file_name(format!("{name}.{count}.{BAD}")),
+    });
+    let free = free.into_iter().find(|aside| !aside.exists()).unwrap_or_else(|| path.to_owned());
+    tracing::error!("an earlier outbox is kept as {}", free.display());
+    fs::rename(path, free)
+}
+
+/// Brings the names in a folder to the disk.
+pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }

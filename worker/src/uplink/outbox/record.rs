@@ -50,14 +50,29 @@ fn record(kind: u8, body: &[u8]) -> Vec<u8> {
 pub(super) struct Replayed {
     /// Not acknowledged, in the order in which they were written.
     pub(super) receipts: Vec<SignedReceipt>,
-    /// Bytes at the end that are no whole record: a write that a crash or a power loss cut.
+    /// Bytes after the last whole record.
     pub(super) torn_bytes: usize,
+    /// What these bytes are.
+    pub(super) end: End,
+}
+
+/// How a file ends.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum End {
+    /// With a record.
+    #[default]
+    Whole,
+    /// Within a record: a write that a crash or a power loss cut.
+    Cut,
+    /// With bytes that no run of this program has left there by being cut off.
+    Unknown,
 }
 
 /// Reads a file up to its first byte that is no record.
 pub(super) fn replay(file: &[u8]) -> Replayed {
     let Some(mut rest) = file.strip_prefix(MAGIC) else {
-        return Replayed { receipts: Vec::new(), torn_bytes: file.len() };
+        let end = if MAGIC.starts_with(file) { End::Cut } else { End::Unknown };
+        return Replayed { receipts: Vec::new(), torn_bytes: file.len(), end };
     };
     let mut next = 0_u64;
     let mut live: BTreeMap<u64, SignedReceipt> = BTreeMap::new();
@@ -83,7 +98,19 @@ pub(super) fn replay(file: &[u8]) -> Replayed {
         }
         rest = after;
     }
-    Replayed { receipts: live.into_values().collect(), torn_bytes: rest.len() }
+    let end = match rest {
+        [] => End::Whole,
+        rest if is_cut(rest) => End::Cut,
+        _ => End::Unknown,
+    };
+    Replayed { receipts: live.into_values().collect(), torn_bytes: rest.len(), end }
+}
+
+/// Whether these bytes can be the beginning of a record whose rest is missing.
+fn is_cut(bytes: &[u8]) -> bool {
+    let Some((length, rest)) = bytes.split_first_chunk::<4>() else { return true };
+    let length = usize::try_from(u32::from_be_bytes(*length)).unwrap_or(usize::MAX);
+    (2..=BYTES_MAX).contains(&length) && rest.len() < size_of::<u32>() + length
 }
 
 /// Kind, body, and what follows; `None` where no whole record stands.

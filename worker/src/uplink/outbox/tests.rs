@@ -11,6 +11,7 @@ use cocoon_primitives::{
     Assurance, Digest, LeaseId, RequestId, Timestamp, TokenPrice, WalletAddress,
 };
 
+use super::record::End;
 use super::{RECEIPTS_MAX, ReceiptOutbox, record};
 
 fn request_id(n: usize) -> RequestId {
@@ -180,6 +181,8 @@ fn a_file_that_was_cut_anywhere_gives_what_stands_before_the_cut() {
         assert_eq!(replayed.receipts.len(), whole, "cut at {cut}");
         let good = if cut < ends[0] { 0 } else { ends[whole] };
         assert_eq!(replayed.torn_bytes, cut - good, "cut at {cut}");
+        let end = if cut == good && cut > 0 { End::Whole } else { End::Cut };
+        assert_eq!(replayed.end, end, "cut at {cut}");
     }
 
     let folder = tempfile::tempdir().unwrap();
@@ -187,8 +190,78 @@ fn a_file_that_was_cut_anywhere_gives_what_stands_before_the_cut() {
     fs::write(folder.path().join("empty.log"), "").unwrap();
     fs::write(folder.path().join("half.new"), &file).unwrap();
     let outbox = open(folder.path(), "run");
-    assert_eq!(left(&outbox), [0, 1].map(request_id));
+    // The last one stood in a file that was about to replace the torn one, and nothing twice.
+    let mut kept = left(&outbox);
+    kept.sort();
+    assert_eq!(kept, [0, 1, 2].map(request_id));
     assert_eq!(files(folder.path()), [folder.path().join("run.log")]);
+}
+
+#[test]
+fn a_file_that_nobody_understands_is_kept() {
+    let mut file = record::MAGIC.to_vec();
+    file.extend(record::of_receipt(&receipt(1, 0)));
+    let middle = file.len() + 20;
+    file.extend(record::of_receipt(&receipt(2, 0)));
+    file.extend(record::of_receipt(&receipt(3, 0)));
+    file[middle] ^= 1;
+    let zeros = [record::MAGIC, &[0; 100]].concat();
+    let table: [(&str, &[u8]); 4] = [
+        ("middle.log", &file),
+        ("other.log", b"cocoon-outbox/2\nwhatever"),
+        ("zeros.log", &zeros),
+        ("half.new", b"?"),
+    ];
+    let folder = tempfile::tempdir().unwrap();
+    for (name, bytes) in table {
+        fs::write(folder.path().join(name), bytes).unwrap();
+    }
+    fs::write(folder.path().join("other.log.bad"), "an older one").unwrap();
+    // It opens, and cannot be read.
+    fs::create_dir(folder.path().join("folder.log")).unwrap();
+    let first = open(folder.path(), "first");
+    assert_eq!(left(&first), [request_id(1)]);
+    for (name, bytes) in table {
+        let bad = if name == "other.log" { "other.log.1.bad" } else { &format!("{name}.bad") };
+        assert_eq!(fs::read(folder.path().join(bad)).unwrap(), bytes, "{name}");
+        assert!(!folder.path().join(name).exists(), "{name}");
+    }
+    assert_eq!(fs::read(folder.path().join("other.log.bad")).unwrap(), b"an older one");
+    assert!(folder.path().join("folder.log.bad").is_dir());
+    // Nobody reads them again.
+    drop(first);
+    assert_eq!(left(&open(folder.path(), "second")), [request_id(1)]);
+}
+
+#[test]
+fn a_file_that_does_not_reach_the_disk_is_written_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let outbox = open(folder.path(), "run");
+    outbox.push(receipt(1, 0));
+    outbox.state().journal.as_mut().unwrap().lose_disk();
+    outbox.push(receipt(2, 0));
+    outbox.sync().unwrap();
+    // In the file again, as what comes from now on is.
+    outbox.push(receipt(3, 0));
+    outbox.sync().unwrap();
+    drop(outbox);
+    assert_eq!(left(&open(folder.path(), "next")), [1, 2, 3].map(request_id));
+}
+
+#[test]
+fn a_rewrite_that_fails_is_tried_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let outbox = open(folder.path(), "run");
+    outbox.push(receipt(1, 0));
+    outbox.state().journal.as_mut().unwrap().lose_disk();
+    let in_the_way = folder.path().join("run.new");
+    fs::create_dir(&in_the_way).unwrap();
+    outbox.push(receipt(2, 0));
+    assert!(outbox.sync().is_err());
+    fs::remove_dir(&in_the_way).unwrap();
+    outbox.sync().unwrap();
+    drop(outbox);
+    assert_eq!(left(&open(folder.path(), "next")), [1, 2].map(request_id));
 }
 
 proptest::proptest! {

@@ -35,6 +35,32 @@ fn evidence_over_other_data_is_refused() {
     assert_eq!(refused, "quote_report_data");
 }
 
+/// What costs nothing to see is seen before anybody's chain is followed: here, to no root that counts.
+#[test]
+fn other_data_and_another_log_are_refused_before_the_vendors_chain() {
+    let other = SoftTee::from_seed(&[99; 32]);
+    let quote = |data, log: &EventLog| other.tdx(data, log, LAB.image(), NOW);
+    let honest = log(&workload());
+    assert_eq!(with_evidence(|_| quote([0; 64], &honest)), "quote_report_data");
+    let unmeasured = with_evidence(|data| Evidence {
+        event_log: honest.encode(),
+        ..quote(data, &EventLog::new(Vec::new()).unwrap())
+    });
+    assert_eq!(unmeasured, "event_log_register");
+}
+
+/// The places that are looked at early are those that are verified later.
+#[test]
+fn what_is_looked_at_is_what_is_verified() {
+    let measured = log(&workload());
+    let tdx = LAB.evidence([9; 64], &measured, NOW);
+    assert_eq!(crate::verify::tdx::peek(&tdx.quote), Some(([9; 64], measured.rtmr3())));
+    let snp = Lab::new([1; 32]).with_snp([2; 32]).evidence([9; 64], &measured, NOW);
+    assert_eq!(crate::verify::snp::peek(&snp.quote), Some(([9; 64], measured.host_data())));
+    assert_eq!(crate::verify::tdx::peek(&snp.quote), None);
+    assert_eq!(crate::verify::snp::peek(&tdx.quote), None);
+}
+
 #[test]
 fn a_changed_quote_is_refused() {
     // In the report, and in the signature over it, which stands behind 632 bytes and a length.

@@ -73,7 +73,41 @@ fn a_full_renewal_must_be_of_the_same_worker() {
     assert_eq!(fault(&other, NOW), RenewalFault::Changed);
     let other = Lease { hpke_key: [0; 32], ..lease.clone() };
     assert_eq!(fault(&other, NOW), RenewalFault::Changed);
+    let other = Lease { image: "another".to_owned(), ..lease.clone() };
+    assert_eq!(fault(&other, NOW), RenewalFault::Changed);
     assert_eq!(fault(&lease, lease.expires), RenewalFault::Expired);
+}
+
+#[test]
+fn a_full_renewal_must_be_of_the_same_machine_image_and_devices() {
+    use crate::appraisal::Platform;
+    let (lease, held) = leased();
+    let fault = |change: fn(&mut Appraised)| {
+        let mut before = held.clone();
+        change(&mut before);
+        let (open, challenge) = open(2);
+        let attested = verify(open, &answer(&challenge)).unwrap();
+        renewal::full(&lease, &before, attested, NOW).map(drop)
+    };
+    fn guest(appraised: &mut Appraised) -> &mut crate::verify::tdx::Claims {
+        let Platform::Tdx(claims) = &mut appraised.platform else { panic!("not a TDX guest") };
+        claims
+    }
+    assert_eq!(fault(|_| {}), Ok(()));
+    let changes: [fn(&mut Appraised); 9] = [
+        |held| guest(held).ppid.0[0] ^= 1,
+        |held| guest(held).fmspc.0[0] ^= 1,
+        |held| guest(held).mr_td.0[0] ^= 1,
+        |held| guest(held).rtmr2.0[0] ^= 1,
+        |held| guest(held).mr_config_id.0[0] ^= 1,
+        |held| held.workload.gpu_count = 1,
+        |held| held.hpke_key = [0; 32],
+        |held| held.tls_spki_sha256 = Digest::from_bytes([0; 32]),
+        |held| held.assurance = Assurance::Hardware,
+    ];
+    for change in changes {
+        assert_eq!(fault(change), Err(RenewalFault::Changed));
+    }
 }
 
 #[test]

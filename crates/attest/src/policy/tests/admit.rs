@@ -306,6 +306,12 @@ fn a_model_is_listed_with_its_manifest_and_engine() {
     let engine = |name: &str| format!("{row}engine = \"{name}\"\n");
     assert!(TDX.under(&row, &engine("scripted")).is_ok());
     assert_eq!(code(TDX.under(&row, &engine("another"))), "model_engine");
+    let stating = |line: &str| TDX.under(&row, &format!("{row}{line}\n"));
+    assert!(stating("context_length = 2048\nkind = \"chat\"").is_ok());
+    assert_eq!(code(stating("context_length = 4096")), "model_context_length");
+    assert_eq!(code(stating("kind = \"embedding\"")), "model_kind");
+    let two = format!("{row}context_length = 1\n\n{row}context_length = 2048\n");
+    assert!(TDX.under(&row, &two).is_ok());
     let any = TDX
         .policy
         .replace(&row, "")
@@ -320,6 +326,9 @@ fn what_is_revoked_is_refused_whatever_else_is_listed() {
     let cases = [
         (format!("hwid = [\"{ppid}\"]"), "machine_revoked"),
         (format!("gpu_serial = [\"{}\"]", appraised.devices[1].signer_serial), "gpu_revoked"),
+        // As tools print them: with the zero of DER in front.
+        (format!("gpu_serial = [\"00{}\"]", appraised.devices[1].device_serial), "gpu_revoked"),
+        (format!("gpu_serial = [\"{}\"]", appraised.devices[0].chain_serials[2]), "gpu_revoked"),
         ("image = [\"lab\"]".to_owned(), "image_revoked"),
         (format!("model = [\"{MODEL}\"]"), "model_revoked"),
         (format!("model = [\"sha256:{}\"]", hex::encode([9; 32])), "model_revoked"),
@@ -331,6 +340,58 @@ fn what_is_revoked_is_refused_whatever_else_is_listed() {
     let chip = hex::encode(crate::softtee::CHIP_ID);
     let revoked = format!("{}\n[revoked]\nhwid = [\"{chip}\"]\n", SNP.policy);
     assert_eq!(code(SNP.by(&revoked)), "machine_revoked");
+}
+
+#[test]
+fn a_guest_under_two_names_is_revoked_with_either() {
+    let row = section(&TDX.policy, "[[image]]").to_owned();
+    let other = row.replace("\"lab\"", "\"other\"").replace("gpus = 2", "gpus = 1");
+    let both = TDX.policy.replace(&row, &format!("{row}\n{other}"));
+    assert!(TDX.by(&both).is_ok());
+    for name in ["lab", "other"] {
+        let revoked = format!("{both}\n[revoked]\nimage = [\"{name}\"]\n");
+        assert_eq!(code(TDX.by(&revoked)), "image_revoked", "{name}");
+    }
+}
+
+#[test]
+fn revocation_lists_have_floors() {
+    for (key, number) in [("min_root_crl", 0), ("min_pck_crl", 0)] {
+        let claims = tdx_claims(&mut TDX.appraised.clone()).clone();
+        let held =
+            if key == "min_root_crl" { claims.root_crl_number } else { claims.pck_crl_number };
+        let floor = |least: u32| TDX.under("[tdx]", &format!("[tdx]\n{key} = {least}"));
+        assert!(floor(number).is_ok() && floor(held).is_ok(), "{key}");
+        assert_eq!(code(floor(held + 1)), "tdx_revocations_old", "{key}");
+    }
+    let from = snp_claims(&mut SNP.appraised.clone()).crl_from.unwrap();
+    assert_eq!(u64::try_from(from).unwrap(), NOW.as_seconds() - 24 * 3600);
+    let earliest = |time: &str| SNP.under("[snp]", &format!("[snp]\nmin_crl_date = \"{time}\""));
+    assert!(earliest("2027-01-14T08:00:00Z").is_ok());
+    assert_eq!(code(earliest("2027-01-14T08:00:01Z")), "snp_revocations_old");
+    let text = SNP.policy.replace("[snp]", "[snp]\nmin_crl_date = \"2020-01-01T00:00:00Z\"");
+    let mut undated = SNP.appraised.clone();
+    snp_claims(&mut undated).crl_from = None;
+    let policy = Policy::parse(text.as_bytes()).unwrap();
+    assert_eq!(code(policy.admit(&undated, NOW)), "snp_revocations_old");
+}
+
+#[test]
+fn another_software_root_ends_what_rested_on_the_one_before() {
+    let root = |policy: &str, key: &str| {
+        let line = policy.lines().find(|line| line.starts_with(key)).expect("a root");
+        line.to_owned()
+    };
+    let other = Lab::new([77; 32]).with_snp([78; 32]).policy_toml(&[]);
+    for (bench, key) in
+        [(&TDX, "tdx_root"), (&TDX, "nvidia_root"), (&SNP, "snp_signer"), (&SNP, "nvidia_root")]
+    {
+        let replaced = bench.under(&root(&bench.policy, key), &root(&other, key));
+        assert_eq!(code(replaced), "software_root", "{key}");
+        assert_eq!(code(bench.by(&bench.without(key))), "software_root", "{key}");
+    }
+    // A root that nothing rests on may change.
+    assert!(SNP.under(&root(&SNP.policy, "tdx_root"), &root(&other, "tdx_root")).is_ok());
 }
 
 #[test]

@@ -38,6 +38,15 @@ fn a_whole_policy_is_read() {
     assert!(policy.insecure().is_empty() && !policy.allows_software());
 }
 
+#[test]
+fn serial_numbers_are_read_without_zeros_in_front_and_short_hex_is_a_name() {
+    let text = production().replace("\"0A0B\"", "\"00000A0B\"");
+    let text = text.replace("\"bad-model\"", "\"deadbeef\"");
+    let policy = Policy::parse(text.as_bytes()).unwrap();
+    assert_eq!(policy.revoked().gpu_serials, ["0a0b"]);
+    assert_eq!(policy.revoked().model_names[0].as_str(), "deadbeef");
+}
+
 /// The page says `<96 hex digits>` where a real file has them.
 #[test]
 fn the_example_of_the_manual_is_read() {
@@ -102,7 +111,13 @@ fn each_mistake_names_its_field() {
         ("\"0A0B\"", "\"0A0\"", "revoked.gpu_serial[0]"),
         ("\"worker-old\"", "\"\"", "revoked.image[0]"),
         ("\"bad-model\"", "\"bad model\"", "revoked.model[0]"),
+        ("\"bad-model\"", "\"sha256:cdcd\"", "revoked.model[0]"),
+        ("\"bad-model\"", "\"SHA256:bad-model\"", "revoked.model[0]"),
+        ("\"bad-model\"", "\"0123456789abcdef0123456789ABCDEF\"", "revoked.model[0]"),
+        ("\"0A0B\"", "\"0000\"", "revoked.gpu_serial[0]"),
         ("\"wrk_cd", "\"wrk_", "revoked.worker[0]"),
+        ("[snp]\n", "[snp]\nmin_crl_date = \"today\"\n", "snp.min_crl_date"),
+        ("engine = \"mistral.rs\"", "kind = \"image\"", "model[0].kind"),
     ];
     for (from, to, field) in cases {
         assert!(fields(from, to).contains(&field.to_owned()), "{to:?}: {:?}", fields(from, to));

@@ -105,6 +105,42 @@ fn a_file_of_four_devices_is_four_verdicts() {
     assert_eq!((devices.len(), serials.len()), (4, 4));
 }
 
+/// The first GPU of the file with four is the GPU of the other file.
+#[test]
+fn a_devices_serial_number_is_that_of_its_chip() {
+    let Some(four) = of_four_gpus() else { return };
+    let Some((report, chain)) = hopper() else { return };
+    let again = appraise(&report, &chain, None, AT).unwrap().accepted().cloned().unwrap();
+    assert_eq!(again.device_serial, "412921ce551e4eeda3");
+    assert_eq!(again.device_serial, four[0].device_serial);
+    let expected = [
+        "416a5fafcbd9fa5ca3",
+        "41e23d711e1c4fbfac",
+        "41431d480fe5e87274",
+        "41e6de55c3bdc14277",
+        "50203eb31ad9ed0008",
+    ];
+    let mut serials: std::collections::BTreeSet<_> =
+        four.into_iter().map(|claims| claims.device_serial).collect();
+    for ((report, chain), expected) in SAMPLES.into_iter().zip(expected) {
+        let Some(claims) = at_the_samples_time(report, chain) else { return };
+        assert_eq!(claims.device_serial, expected, "{report}");
+        assert_eq!(claims.chain_serials.len(), 5);
+        assert_eq!(claims.chain_serials[..2], [claims.signer_serial, claims.device_serial.clone()]);
+        serials.insert(claims.device_serial);
+    }
+    assert_eq!(serials.len(), 9);
+}
+
+/// DER puts a zero in front of a number whose first bit is set; tools print it without.
+#[test]
+fn a_serial_number_is_compared_without_zeros_in_front() {
+    use crate::verify::certificate::significant;
+    assert_eq!(significant(&[0, 0xff, 0]), [0xff, 0]);
+    assert_eq!(significant(&[0x7f]), [0x7f]);
+    assert!(significant(&[0, 0]).is_empty());
+}
+
 #[test]
 fn another_nonce_is_refused() {
     let Some((report, chain)) = hopper() else { return };

@@ -22,6 +22,7 @@ async fn settle(ledger: &Ledger, outcome: Outcome, is_signed: bool) {
     };
     let settlement = Settlement {
         request_id: agreement.request_id,
+        holder: None,
         worker: Some(worker.id()),
         payee: Some(payee()),
         outcome,

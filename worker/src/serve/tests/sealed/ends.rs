@@ -74,7 +74,8 @@ async fn a_failure_with_nothing_said_is_the_gateways_to_mend() {
         engine.say(EngineEvent::Failed(refused.clone())).await;
         let (_, seen) = answered(&rig, headers::CHAT_PATH, &chat(&json!({"stream": stream}))).await;
         assert_eq!(kinds(&seen.frames), [FrameKind::Error]);
-        assert_eq!(said(&seen), "invalid_value");
+        // Neither is what was wrong with the request.
+        assert_eq!(said(&seen), "worker_refused");
         assert!(rig.outbox.is_empty());
     }
 }

@@ -237,3 +237,99 @@ async fn a_full_table_takes_no_more() {
     assert_eq!(clear_refusal(response).await, (503, "overloaded".to_owned(), true));
     assert_eq!(clear_refusal(rig.surface.handle(&rig.lease, first.again()).await).await.0, 409);
 }
+
+#[tokio::test]
+async fn what_is_refused_before_an_engine_works_on_it_is_not_remembered() {
+    let limits = Limits { sealed_requests_max: 1, ..Limits::STANDARD };
+    let over = EngineError::ContextLengthExceeded { prompt: 5000, limit: 4096 };
+    let engine = Arc::new(Played::scripts(vec![Err(over), Ok(hello())], 1));
+    let rig = Rig::within(limits, engine);
+    let head = |byte| Head {
+        request_id: RequestId::from_bytes([byte; 16]),
+        ..seal_head(headers::CHAT_PATH, false)
+    };
+    let bodies = [chat(&json!({"stream": true})), chat(&json!({"n": 1000})), chat(&json!({}))];
+    for (byte, body) in (0..).zip(bodies) {
+        let sent = seal(&rig, &head(byte), body.to_string().as_bytes());
+        let response = rig.surface.handle(&rig.lease, sent.again()).await;
+        assert_eq!(sealed_refusal(&sent, response).await.0, 400);
+    }
+    // One that is given up before the engine has taken it.
+    let mut given_up = seal_head(headers::COMPLETIONS_PATH, false);
+    given_up.request_id = RequestId::from_bytes([90; 16]);
+    let body = json!({"model": "m", "prompt": ["a", UNENDING]}).to_string();
+    let given_up = seal(&rig, &given_up, body.as_bytes());
+    let handled = Box::pin(rig.surface.handle(&rig.lease, given_up.again()));
+    assert!(futures_util::FutureExt::now_or_never(handled).is_none());
+    let sent = sent(&rig);
+    assert_eq!(rig.surface.handle(&rig.lease, sent.again()).await.status(), 200);
+    // This one is.
+    let other = seal(&rig, &head(91), chat(&json!({})).to_string().as_bytes());
+    let response = rig.surface.handle(&rig.lease, other.request).await;
+    assert_eq!(clear_refusal(response).await, (503, "overloaded".to_owned(), true));
+}
+
+fn two_prompts() -> String {
+    json!({"model": "m", "prompt": ["one", "two"]}).to_string()
+}
+
+#[tokio::test]
+async fn several_prompts_are_held_to_the_limit_together() {
+    let of = |asked| {
+        let played = Played::scripts(vec![Ok(hello()), Ok(hello())], 1);
+        let engine = Arc::new(Played { asked: Some(asked), ..played });
+        (Rig::over(engine.clone()), engine)
+    };
+    for (asked, status) in [(500, 200), (501, 400)] {
+        let (rig, engine) = of(asked);
+        let head = seal_head(headers::COMPLETIONS_PATH, false);
+        let sent = seal(&rig, &head, two_prompts().as_bytes());
+        let response = rig.surface.handle(&rig.lease, sent.again()).await;
+        assert_eq!(response.status(), status, "{asked}");
+        if status == 400 {
+            let (_, error) = sealed_refusal(&sent, response).await;
+            assert_eq!(error["code"], "sealed_limit_exceeded");
+            assert!(engine.jobs().is_empty() && rig.outbox.is_empty());
+        }
+        let (rig, _) = of(asked);
+        let body = serde_json::from_str(&two_prompts()).expect("JSON");
+        let clear = rig.send_to(headers::COMPLETIONS_PATH, &body).await;
+        assert_eq!(clear.status().as_u16(), if status == 400 { 500 } else { 200 });
+    }
+}
+
+#[tokio::test]
+async fn a_prompt_that_nobody_counts_needs_room_for_the_whole_body() {
+    let uncounted = || {
+        let script = || {
+            let mut events = hello();
+            events[0] = EngineEvent::Started { prompt_tokens: None };
+            Ok(events)
+        };
+        let played = Played::scripts(vec![script(), script()], 1);
+        let engine = Arc::new(Played { counts_prompts: false, asked: None, ..played });
+        (Rig::over(engine.clone()), engine)
+    };
+    let bodies = [
+        (headers::CHAT_PATH, chat(&json!({})).to_string()),
+        (headers::COMPLETIONS_PATH, two_prompts()),
+    ];
+    for (path, body) in bodies {
+        let bound = u64::try_from(body.len()).expect("short") + 1024;
+        for (max, status) in [(bound - 1, 400), (bound, 200)] {
+            let (rig, engine) = uncounted();
+            let head = Head { max_prompt_tokens: max, ..seal_head(path, false) };
+            let mut sent = seal(&rig, &head, body.as_bytes());
+            let terms = Terms { max_prompt_tokens: max, ..terms() };
+            let terms = URL_SAFE_NO_PAD.encode(terms.encode()).parse().expect("ASCII");
+            sent.request.headers_mut().insert(headers::TERMS, terms);
+            let response = rig.surface.handle(&rig.lease, sent.again()).await;
+            assert_eq!(response.status(), status, "{path}");
+            if status == 400 {
+                let (_, error) = sealed_refusal(&sent, response).await;
+                assert_eq!(error["code"], "sealed_limit_exceeded");
+                assert!(engine.jobs().is_empty());
+            }
+        }
+    }
+}

@@ -25,6 +25,10 @@ fn anything_else_has_its_reason() {
     assert_eq!(check(&[], 1, &nonce), found(0, 1));
     let twice = [&devices[..], &devices[..1]].concat();
     assert_eq!(check(&twice, 5, &nonce), Err(Fault::Repeated));
+    // One chip with other firmware has another signer, and is one chip.
+    let mut updated = devices.clone();
+    updated[3].device_serial.clone_from(&devices[0].device_serial);
+    assert_eq!(check(&updated, 4, &nonce), Err(Fault::Repeated));
     assert_eq!(check(&devices, 4, &[0; 32]), Err(Fault::Nonce));
     let mut stale = devices.clone();
     stale[3].nonce = hex::encode([0; 32]);
