@@ -24,16 +24,16 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Serve(ConfigFile { path }) => match load(&path) {
             Some(config) => serve(config),
-            None => return ExitCode::from(EXIT_CONFIG),
+            None => return ExitCode::from(cli::EXIT_CONFIG),
         },
         Command::CheckConfig(ConfigFile { path }) => {
-            let Some(_) = load(&path) else { return ExitCode::from(EXIT_CONFIG) };
+            let Some(_) = load(&path) else { return ExitCode::from(cli::EXIT_CONFIG) };
             println!("{} is a valid configuration", path.display());
             Ok(())
         }
         Command::Manifest(ManifestArguments { config, json }) => {
-            let engines = explained(config::load_engines(&config.path), &config.path);
-            let Some(engines) = engines else { return ExitCode::from(EXIT_CONFIG) };
+            let engines = cli::explained(config::load_engines(&config.path), &config.path);
+            let Some(engines) = engines else { return ExitCode::from(cli::EXIT_CONFIG) };
             manifest(&engines, json)
         }
         #[cfg(feature = "soft-tee")]
@@ -52,7 +52,7 @@ fn main() -> ExitCode {
 }
 
 fn load(path: &Path) -> Option<Config> {
-    explained(Config::load(path), path)
+    cli::explained(Config::load(path), path)
 }
 
 #[tokio::main]
