@@ -8,9 +8,7 @@ use std::time::Duration;
 use clap::Parser as _;
 use cocoon_runtime::telemetry::{self, TelemetryConfig};
 use cocoon_runtime::{Drained, Lifecycle, Signals, SystemClock};
-#[cfg(feature = "soft-tee")]
-use cocoon_worker::cli::SoftTee;
-use cocoon_worker::cli::{Cli, Command, ConfigFile, EXIT_CONFIG, ManifestArguments, explained};
+use cocoon_worker::cli::{self, Cli, Command, ConfigFile, ManifestArguments};
 use cocoon_worker::config::{self, Config};
 use cocoon_worker::engine::EngineConfig;
 #[cfg(feature = "soft-tee")]
@@ -37,7 +35,7 @@ fn main() -> ExitCode {
             manifest(&engines, json)
         }
         #[cfg(feature = "soft-tee")]
-        Command::SoftTee(SoftTee::Init { dir, gpus, snp }) => {
+        Command::SoftTee(cli::SoftTee::Init { dir, gpus, snp }) => {
             let options = InitOptions { gpus, has_snp: snp };
             init(&dir, options).map(|rows| print!("{rows}")).map_err(Into::into)
         }
