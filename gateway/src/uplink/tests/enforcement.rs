@@ -53,7 +53,8 @@ async fn a_row_that_goes_ends_its_leases_within_a_second_and_streams_finish() {
     let (mut worker, pick) = worker(&gateway).await;
     let (script, mut response) = worker.stream(&pick.link).await;
     revoke(&gateway, &without_row(&text)).await;
-    assert!(pick.link.is_closed(), "nothing new may be sent");
+    let closed = timeout(PATIENCE, pick.link.closing().cancelled()).await;
+    closed.expect("nothing new may be sent");
     script.send(Bytes::from_static(b"last")).await.expect("the stream still runs");
     assert_eq!(next_chunk(&mut response).await.expect("a chunk").expect("no error"), "last");
     drop(script);
