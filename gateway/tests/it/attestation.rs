@@ -156,7 +156,7 @@ async fn the_log_is_read_in_pages() {
     let rest = entries(&rig, "?start=1").await;
     assert_eq!((&rest.body["has_more"], &rest.body["next"]), (&json!(false), &Value::Null));
     assert_eq!(rest.headers["cache-control"], "no-cache");
-    let beyond = entries(&rig, "?start=18446744073709551615").await;
+    let beyond = entries(&rig, "?start=9223372036854775807").await;
     assert_eq!(beyond.body["data"], json!([]));
 }
 
@@ -302,6 +302,18 @@ async fn a_worker_that_cannot_be_logged_is_refused() {
         () = refused => {}
     }
     assert!(rig.gateway.fleet.lock().expect("the fleet").is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_no_log_and_no_model_has_is_refused() {
+    let rig = Rig::with(Setup { engine: None, ..Setup::default() }).await;
+    for (operation, query) in [
+        ("listLogEntries", format!("log/entries?start={}", 1_u64 << 63)),
+        ("listAttestedWorkers", format!("workers?model={}", "m".repeat(257))),
+    ] {
+        let answer = rig.get(operation, &format!("/v1/attestation/{query}"), None).await;
+        answer.refused(400, "invalid_value");
+    }
 }
 
 /// The token says of software what it is, and ends with the lease.

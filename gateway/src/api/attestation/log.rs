@@ -47,6 +47,9 @@ pub(in crate::api) async fn entries(
         return Err(refuse("limit", "limit must be between 1 and 1000"));
     }
     let start = asked.start.unwrap_or(0);
+    if i64::try_from(start).is_err() {
+        return Err(refuse("start", "start must be at most 9223372036854775807"));
+    }
     // First the size: what a head may cover, and no more.
     let size = transparency.size();
     let mut rows = if start < size { store.log_entries(start, limit).await? } else { Vec::new() };

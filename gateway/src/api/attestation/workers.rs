@@ -20,6 +20,8 @@ use crate::uplink::{SharedFleet, lock};
 /// Workers in one answer at most, and with their evidence, which is large.
 const WORKERS_MAX: usize = 1024;
 const WORKERS_WITH_EVIDENCE_MAX: usize = 16;
+/// A longer one is no question.
+const MODEL_CHARS_MAX: usize = 256;
 
 #[derive(Deserialize)]
 pub(in crate::api) struct WorkersQuery {
@@ -44,6 +46,9 @@ pub(in crate::api) async fn workers(
     };
     let mut live = lock(&fleet).attested(reader.at);
     if let Some(name) = &asked.model {
+        if name.chars().count() > MODEL_CHARS_MAX {
+            return Err(refuse("model", "model must have at most 256 characters"));
+        }
         let name = model(name);
         live.retain(|(lease, _, _)| name.as_ref().is_some_and(|name| lease.model(name).is_some()));
     }
