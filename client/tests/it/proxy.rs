@@ -621,12 +621,14 @@ async fn attest_report_judges_workers_by_one_s_own_policy() {
 
 #[tokio::test]
 async fn repeats_under_an_idempotency_key_have_one_id() {
-    with_proxy(Fault::None, async |fake, _home, proxy| {
+    with_proxy(Fault::None, async |fake, _home, mut proxy| {
         let body = json!({ "model": MODEL, "messages": [{ "role": "user", "content": "secret" }] });
         for key in ["one", "one", "two"] {
             let request = proxy.http.post(format!("{}/chat/completions", proxy.base_url));
             let request = request.bearer_auth(KEY).header("idempotency-key", key).json(&body);
             assert_eq!(request.send().await.unwrap().status(), 200);
+            // The next answer takes the place of this one's receipt.
+            proxy.event("receipt").await;
         }
         let ids = fake.request_ids();
         assert_eq!(ids[0], ids[1]);
@@ -634,13 +636,16 @@ async fn repeats_under_an_idempotency_key_have_one_id() {
     })
     .await;
     // A failure that cost nothing used its id up.
-    with_proxy(Fault::Busy, async |fake, _home, proxy| {
+    with_proxy(Fault::Busy, async |fake, _home, mut proxy| {
         let body = json!({ "model": MODEL, "messages": [{ "role": "user", "content": "secret" }] });
         for (fault, status) in [(Fault::Busy, 503), (Fault::None, 200), (Fault::None, 200)] {
             fake.set(fault);
             let request = proxy.http.post(format!("{}/chat/completions", proxy.base_url));
             let request = request.bearer_auth(KEY).header("idempotency-key", "one").json(&body);
             assert_eq!(request.send().await.unwrap().status(), status);
+            if status == 200 {
+                proxy.event("receipt").await;
+            }
         }
         let ids = fake.request_ids();
         assert_ne!(ids[0], ids[1]);
